@@ -1,0 +1,171 @@
+import type { ContainerId, SandboxId } from "../base/ids.ts";
+import type { ResourceLimits } from "../base/resources.ts";
+
+/** A namespace of a container: its own, the pod's, the node's, or that of another container of the pod. */
+export type PidMode =
+  | { readonly kind: "pod" }
+  | { readonly kind: "container" }
+  | { readonly kind: "node" }
+  | { readonly kind: "target"; readonly containerId: string };
+
+/** One range of a user namespace's id map. */
+export interface IdMap {
+  readonly hostId: number;
+  readonly containerId: number;
+  readonly length: number;
+}
+
+/** Namespace modes of a pod; the container's own request can only differ in `pid`. */
+export interface NamespaceModes {
+  readonly network: "pod" | "node";
+  readonly ipc: "pod" | "node";
+  readonly pid: PidMode;
+  /** Present when the pod has a user namespace of its own. */
+  readonly user?: { readonly uidMaps: readonly IdMap[]; readonly gidMaps: readonly IdMap[] };
+}
+
+/** `runtimeDefault`, `unconfined`, or a profile on this node. */
+export type ProfileChoice =
+  | { readonly kind: "runtimeDefault" }
+  | { readonly kind: "unconfined" }
+  | { readonly kind: "localhost"; readonly ref: string };
+
+export interface SelinuxOptions {
+  readonly user: string;
+  readonly role: string;
+  readonly type: string;
+  readonly level: string;
+}
+
+/** What a container may do, and as whom. */
+export interface SecurityContext {
+  readonly privileged: boolean;
+  readonly capabilities: {
+    readonly add: readonly string[];
+    readonly drop: readonly string[];
+    readonly addAmbient: readonly string[];
+  };
+  readonly namespaces: NamespaceModes;
+  readonly selinux?: SelinuxOptions;
+  readonly runAsUser?: number;
+  readonly runAsGroup?: number;
+  readonly runAsUserName?: string;
+  readonly supplementalGroups: readonly number[];
+  readonly supplementalGroupsPolicy: "merge" | "strict";
+  readonly readonlyRootfs: boolean;
+  readonly noNewPrivs: boolean;
+  readonly maskedPaths: readonly string[];
+  readonly readonlyPaths: readonly string[];
+  readonly seccomp?: ProfileChoice;
+  readonly apparmor?: ProfileChoice;
+}
+
+export interface MountRequest {
+  readonly containerPath: string;
+  /** Empty when `image` is given. */
+  readonly hostPath: string;
+  readonly readonly: boolean;
+  readonly selinuxRelabel: boolean;
+  readonly propagation: "private" | "hostToContainer" | "bidirectional";
+  readonly recursiveReadOnly: boolean;
+  readonly uidMaps: readonly IdMap[];
+  readonly gidMaps: readonly IdMap[];
+  /** An image volume: reference and path inside the image. */
+  readonly image?: { readonly reference: string; readonly subPath: string };
+}
+
+export interface DeviceRequest {
+  readonly containerPath: string;
+  readonly hostPath: string;
+  /** Some of `r`, `w`, `m`. */
+  readonly permissions: string;
+}
+
+/** A CreateContainer request after all checks that need no state. */
+export interface ContainerSpec {
+  readonly metadata: { readonly name: string; readonly attempt: number };
+  readonly image: {
+    /** What the request names: an id, a reference or a digest. */
+    readonly image: string;
+    readonly userSpecifiedImage: string;
+    readonly runtimeHandler: string;
+    readonly annotations: Readonly<Record<string, string>>;
+  };
+  readonly command: readonly string[];
+  readonly args: readonly string[];
+  readonly workingDir: string;
+  readonly env: ReadonlyArray<{ readonly key: string; readonly value: string }>;
+  readonly mounts: readonly MountRequest[];
+  readonly devices: readonly DeviceRequest[];
+  readonly cdiDevices: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  /** Relative to the pod's log directory; empty when nothing is logged. */
+  readonly logPath: string;
+  readonly stdin: boolean;
+  readonly stdinOnce: boolean;
+  readonly tty: boolean;
+  readonly resources: ResourceLimits;
+  readonly security: SecurityContext;
+  /** `SIGTERM` style name from the request; absent: the image's, else SIGTERM. */
+  readonly stopSignal?: string;
+}
+
+/**
+ * States of a container. `exited` is final; `creating` is never listed.
+ *
+ *     creating --created--> created --start--> running --exit--> exited
+ *         \--fail--> (removed)    \--exit--> exited    pause/resume: running <-> paused
+ */
+export type ContainerState = "creating" | "created" | "running" | "paused" | "exited";
+
+/** A process that is told from a later one with the same pid by its start time (clock ticks since boot). */
+export interface ProcessIdentity {
+  readonly pid: number;
+  readonly startTime: string;
+}
+
+/** A mount as ContainerStatus reports it. */
+export interface ReportedMount extends MountRequest {
+  readonly imageId?: string;
+}
+
+/** The one record of a container, stored as JSON. Times are decimal nanoseconds since the epoch, `0`: not yet. */
+export interface ContainerRecord {
+  readonly version: 1;
+  readonly id: ContainerId;
+  readonly sandboxId: SandboxId;
+  /** `k8s_<container>_<pod>_<namespace>_<uid>_<attempt>`, unique on the node. */
+  readonly name: string;
+  readonly spec: ContainerSpec;
+  readonly state: ContainerState;
+  readonly runtimeHandler: string;
+  readonly imageId: string;
+  /** The reference that names the image for the kubelet: its id, as CRI-O gives it. */
+  readonly imageRef: string;
+  readonly imageName: string;
+  readonly createdAtNanos: string;
+  readonly startedAtNanos: string;
+  readonly finishedAtNanos: string;
+  /** -1 while unknown. */
+  readonly exitCode: number;
+  readonly oomKilled: boolean;
+  readonly seccompKilled: boolean;
+  /** Why the start failed, or what else the status has to say. */
+  readonly message: string;
+  readonly process?: ProcessIdentity;
+  readonly monitor?: ProcessIdentity;
+  /** Persistent directory: config.json and this record. */
+  readonly directory: string;
+  /** Volatile directory: bundle, pid files, attach and control pipes. */
+  readonly runDirectory: string;
+  readonly rootfs: string;
+  readonly cgroupPath: string;
+  /** Absolute path of the log file, or empty. */
+  readonly logFile: string;
+  readonly stopSignal: string;
+  readonly mounts: readonly ReportedMount[];
+  readonly resources: ResourceLimits;
+  /** User and groups that the init process runs with. */
+  readonly user: { readonly uid: number; readonly gid: number; readonly supplementalGroups: readonly number[] };
+}
