@@ -33,6 +33,7 @@ const WNOHANG = 1;
 const O_RDWR = 2;
 /** Sources of dup2 are first moved above this, so that no target number of the child overwrites one. */
 const FD_FLOOR = 64;
+const KEEP_ALIVE_MS = 60_000;
 
 /** How a child ended: by `exitCode`, or by `signal` (then the exit code is 128 + signal, as shells say it). */
 export interface ExitStatus {
@@ -144,12 +145,15 @@ class Reaper {
   readonly #children = new Map<number, (status: ExitStatus) => void>();
   readonly #status = new Int32Array(1);
   #listening = false;
+  /** A signal listener alone does not keep the event loop alive: a program that only waits for a child would end. */
+  #keepAlive: number | undefined;
   readonly #onChild = (): void => this.settle();
 
   /** Listens before the child exists, so that no exit can be missed. */
   prepare(): void {
     if (this.#listening) return;
     Deno.addSignalListener("SIGCHLD", this.#onChild);
+    this.#keepAlive = setInterval(this.#onChild, KEEP_ALIVE_MS);
     this.#listening = true;
   }
 
@@ -175,6 +179,7 @@ class Reaper {
     }
     if (this.#children.size > 0 || !this.#listening) return;
     Deno.removeSignalListener("SIGCHLD", this.#onChild);
+    clearInterval(this.#keepAlive);
     this.#listening = false;
   }
 }
