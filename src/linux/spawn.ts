@@ -146,7 +146,7 @@ class Reaper {
   readonly #status = new Int32Array(1);
   #listening = false;
   /** A signal listener alone does not keep the event loop alive: a program that only waits for a child would end. */
-  #keepAlive: number | undefined;
+  #keepAlive: ReturnType<typeof setInterval> | undefined;
   readonly #onChild = (): void => this.settle();
 
   /** Listens before the child exists, so that no exit can be missed. */
