@@ -6,12 +6,21 @@ import { ErrnoError } from "./errno.ts";
 
 const LIBC = "libc.so.6";
 
+const openers: Array<() => unknown> = [];
+
 /** Opens libc for these functions when the result is first called; later calls return the same object. */
 export function lazyLibc<const S extends Deno.ForeignLibraryInterface>(
   symbols: S,
 ): () => Deno.DynamicLibrary<S>["symbols"] {
   let opened: Deno.DynamicLibrary<S>["symbols"] | undefined;
-  return () => opened ??= Deno.dlopen(LIBC, symbols).symbols;
+  const open = (): Deno.DynamicLibrary<S>["symbols"] => opened ??= Deno.dlopen(LIBC, symbols).symbols;
+  openers.push(open);
+  return open;
+}
+
+/** Opens all that the files loaded so far declare. */
+export function openAll(): void {
+  for (const open of openers) open();
 }
 
 const location = lazyLibc({ __errno_location: { parameters: [], result: "pointer" } });
