@@ -160,7 +160,10 @@ export interface ContainerRecord {
   /** Volatile directory: bundle, pid files, attach and control pipes. */
   readonly runDirectory: string;
   readonly rootfs: string;
+  /** The `linux.cgroupsPath` that the runtime got. */
   readonly cgroupPath: string;
+  /** The pod's cgroup, below which ours lies. */
+  readonly cgroupParent: string;
   /** Absolute path of the log file, or empty. */
   readonly logFile: string;
   readonly stopSignal: string;

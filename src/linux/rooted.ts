@@ -17,6 +17,7 @@ const O_DIRECTORY = Deno.build.arch === "aarch64" ? 0o40000 : 0o200000;
 const SYS_OPENAT2 = 437n;
 const RESOLVE_NO_MAGICLINKS = 0x02n;
 const RESOLVE_IN_ROOT = 0x10n;
+const FIRST_READ_BYTES = 16 * 1024;
 
 /**
  * Reads a small file below a directory that an image or a container controls: `..`, absolute paths and symbolic links
@@ -56,12 +57,17 @@ export function readFileInRoot(root: string, path: string, options: { maxBytes: 
 }
 
 function readUpTo(fd: number, maxBytes: number): Uint8Array {
-  const bytes = new Uint8Array(maxBytes);
+  let bytes = new Uint8Array(Math.min(maxBytes, FIRST_READ_BYTES));
   let length = 0;
   while (length < maxBytes) {
-    const got = checked(Number(libc().read(fd, bytes.subarray(length), BigInt(maxBytes - length))), "read");
+    if (length === bytes.length) {
+      const longer = new Uint8Array(Math.min(maxBytes, length * 4));
+      longer.set(bytes);
+      bytes = longer;
+    }
+    const got = checked(Number(libc().read(fd, bytes.subarray(length), BigInt(bytes.length - length))), "read");
     if (got === 0) break;
     length += got;
   }
-  return bytes.slice(0, length);
+  return bytes.subarray(0, length);
 }

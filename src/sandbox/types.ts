@@ -53,8 +53,11 @@ export interface SandboxSpec {
   readonly security: PodSecurity;
 }
 
-/** `ready` until it was stopped or its namespaces are found to be gone. */
-export type SandboxState = "ready" | "not_ready";
+/**
+ * `creating` is written before anything exists on the host, so that a crash leaves a trace; never listed. `ready` until
+ * the sandbox is stopped or its namespaces are found to be gone; `not_ready` is final.
+ */
+export type SandboxState = "creating" | "ready" | "not_ready";
 
 /** The one record of a pod sandbox, stored as JSON. */
 export interface SandboxRecord {
@@ -78,6 +81,7 @@ export interface SandboxRecord {
   readonly userMaps?: { readonly uidMaps: readonly IdMap[]; readonly gidMaps: readonly IdMap[] };
   /** Addresses without prefix length, the primary one first. */
   readonly ips: readonly string[];
+  /** Set before the plugins are asked, cleared when they have cleaned up. */
   readonly networkAttached: boolean;
   readonly directory: string;
   readonly runDirectory: string;

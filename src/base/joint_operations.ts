@@ -1,0 +1,101 @@
+import { CancelledError, DeadlineError } from "./errors.ts";
+import { abortable } from "./keyed_mutex.ts";
+
+/** What a running operation knows: its own time limit, and where to say what it is doing. */
+export interface OperationContext {
+  readonly signal: AbortSignal;
+  /** Names the stage that begins now; an error about time names it. */
+  stage(name: string): void;
+}
+
+export interface JointOptions {
+  /** For messages: `create container`. */
+  readonly what: string;
+  /** Time that one operation may take, whoever waits for it. */
+  readonly limitMs: number;
+}
+
+interface Running<T> {
+  readonly result: Promise<T>;
+  readonly beganMs: number;
+  stage: string;
+}
+
+/**
+ * Operations that outlive the request that began them.
+ *
+ * A caller that runs out of time hears the stage and the time spent, and the operation goes on; a retry with the same
+ * key joins it and gets its result. What it made stays when nobody came back: it is listed, and the caller's own garbage
+ * collection finds it.
+ */
+export class JointOperations<T> {
+  readonly #running = new Map<string, Running<T>>();
+
+  constructor(private readonly options: JointOptions) {}
+
+  /** Starts `operation`, or joins the one that runs under `key`. */
+  async run(
+    key: string,
+    options: { signal: AbortSignal },
+    operation: (context: OperationContext) => Promise<T>,
+  ): Promise<T> {
+    const running = this.#running.get(key) ?? this.#start(key, operation);
+    try {
+      return await abortable(running.result, options.signal);
+    } catch (error) {
+      if (!options.signal.aborted) throw error;
+      throw this.#impatient(key, running, options.signal.reason);
+    }
+  }
+
+  /** Operations that run now, with their stages, for diagnosis. */
+  *stages(): Generator<{ key: string; stage: string; elapsedMs: number }> {
+    for (const [key, running] of this.#running) {
+      yield { key, stage: running.stage, elapsedMs: performance.now() - running.beganMs };
+    }
+  }
+
+  /** Resolves when the operation under `key`, if any, has ended, however it ended. */
+  async settled(key: string): Promise<void> {
+    await this.#running.get(key)?.result.then(() => {}, () => {});
+  }
+
+  #start(key: string, operation: (context: OperationContext) => Promise<T>): Running<T> {
+    const limit = new AbortController();
+    const timer = setTimeout(() => {
+      limit.abort(new DeadlineError(`${this.options.what} ${key}`, running.stage, this.options.limitMs));
+    }, this.options.limitMs);
+    const running: Running<T> = {
+      beganMs: performance.now(),
+      stage: "starting",
+      result: Promise.resolve().then(() =>
+        operation({
+          signal: limit.signal,
+          stage: (name): void => {
+            running.stage = name;
+          },
+        })
+      ),
+    };
+    const end = (): void => {
+      clearTimeout(timer);
+      this.#running.delete(key);
+    };
+    running.result.then(end, end);
+    this.#running.set(key, running);
+    return running;
+  }
+
+  #impatient(key: string, running: Running<T>, reason: unknown): Error {
+    const elapsedMs = performance.now() - running.beganMs;
+    const what = `${this.options.what} ${key}`;
+    if (reason instanceof DOMException && reason.name === "TimeoutError") {
+      return new DeadlineError(what, `${running.stage}; it goes on, and a retry joins it`, elapsedMs);
+    }
+    return new CancelledError(
+      `${what}: the caller went away after ${
+        Math.round(elapsedMs)
+      } ms while ${running.stage}; it goes on, and a retry joins it`,
+    );
+  }
+}

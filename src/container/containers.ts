@@ -1,0 +1,168 @@
+import { FailedPreconditionError, NotFoundError } from "../base/errors.ts";
+import type { ContainerId, SandboxId } from "../base/ids.ts";
+import { JointOperations } from "../base/joint_operations.ts";
+import { KeyedMutex } from "../base/keyed_mutex.ts";
+import { containerName, createContainer } from "./create.ts";
+import type { ContainerDeps } from "./deps.ts";
+import { execSync } from "./exec.ts";
+import type { ExecResult, PodContext } from "./ports.ts";
+import { type ExitFiles, noteLostEnd, restoreContainers } from "./restore.ts";
+import { startContainer } from "./start.ts";
+import { StopLoops } from "./stop.ts";
+import { tearDownContainer } from "./teardown.ts";
+import { transition } from "./transitions.ts";
+import type { ContainerRecord, ContainerSpec } from "./types.ts";
+
+/** The containers of this node: the door that `sandbox/`, `cri/` and `status/` use. */
+export class Containers {
+  readonly #creates: JointOperations<ContainerId>;
+  readonly #creating = new Map<SandboxId, Set<string>>();
+  readonly #locks = new KeyedMutex<string>();
+  readonly #stops: StopLoops;
+  /** Containers whose monitor was found dead and told of. */
+  readonly #unwatched = new Set<string>();
+
+  constructor(private readonly deps: ContainerDeps) {
+    this.#creates = new JointOperations({ what: "create container", limitMs: deps.node.createTimeoutMs });
+    this.#stops = new StopLoops(deps);
+  }
+
+  /** Makes a container; a repeated request joins the running one, or gets the container that is there. */
+  async create(pod: PodContext, spec: ContainerSpec, options: { signal: AbortSignal }): Promise<ContainerId> {
+    const name = containerName(pod, spec);
+    const creating = this.#creating.get(pod.id) ?? new Set();
+    this.#creating.set(pod.id, creating.add(name));
+    return await this.#creates.run(name, options, async (context) => {
+      try {
+        return await createContainer(this.deps, { pod, spec }, context);
+      } finally {
+        creating.delete(name);
+        if (creating.size === 0) this.#creating.delete(pod.id);
+      }
+    });
+  }
+
+  /** @throws NotFoundError, InvalidTransition */
+  async start(id: string, options: { signal: AbortSignal }): Promise<void> {
+    const record = this.require(id);
+    using _lock = await this.#locks.acquire(record.id, options);
+    await startContainer(this.deps, this.require(record.id), options);
+  }
+
+  /**
+   * Stops a container and waits for its end; succeeds when it has ended or does not exist.
+   *
+   * @param options.timeoutMs between the stop signal and SIGKILL
+   */
+  async stop(id: string, options: { timeoutMs: number; signal: AbortSignal }): Promise<void> {
+    const record = this.find(id);
+    if (record !== undefined) await this.#stops.stop(record, options);
+  }
+
+  /**
+   * Removes a container, killing it first when it runs; succeeds when it does not exist. One whose creation failed and
+   * could not be cleaned up then is taken down as well.
+   */
+  async remove(id: string, options: { signal: AbortSignal }): Promise<void> {
+    const found = this.deps.records.find(id);
+    if (found === undefined) return;
+    using _lock = await this.#locks.acquire(found.id, options);
+    const record = this.deps.records.get(found.id);
+    if (record === undefined) return;
+    if (record.state === "creating") await this.#creates.settled(record.name);
+    else await this.#stops.stop(record, { timeoutMs: 0, signal: options.signal });
+    const left = this.deps.records.get(record.id);
+    if (left !== undefined) await tearDownContainer(this.deps, left);
+  }
+
+  /** @throws NotFoundError, FailedPreconditionError unless it runs */
+  async execSync(
+    id: string,
+    request: { command: readonly string[]; timeoutMs: number; signal: AbortSignal },
+  ): Promise<ExecResult> {
+    const record = this.require(id);
+    this.#stops.refuseWhileKilling(record.id);
+    return await execSync(this.deps, record, request);
+  }
+
+  /** Makes the monitor open the log anew, after the kubelet moved the file away. Needs no lock: a stop never blocks it. */
+  async reopenLog(id: string, options: { signal: AbortSignal }): Promise<void> {
+    const record = this.require(id);
+    if (record.state !== "running" && record.state !== "paused") {
+      throw new FailedPreconditionError(`reopen log: container ${record.id} is ${record.state}, not running`);
+    }
+    await this.deps.runtimes.find(record.runtimeHandler).reopenLog(record.runDirectory, options);
+  }
+
+  /** Freezes a running container. */
+  async pause(id: string, options: { signal: AbortSignal }): Promise<void> {
+    const record = this.require(id);
+    using _lock = await this.#locks.acquire(record.id, options);
+    transition(this.require(record.id), "pause");
+    await this.deps.runtimes.find(record.runtimeHandler).pause(record.id, options);
+    await this.deps.records.update(record.id, (now) => transition(now, "pause"));
+  }
+
+  /** Lets a paused container go on. */
+  async resume(id: string, options: { signal: AbortSignal }): Promise<void> {
+    const record = this.require(id);
+    using _lock = await this.#locks.acquire(record.id, options);
+    transition(this.require(record.id), "resume");
+    await this.deps.runtimes.find(record.runtimeHandler).resume(record.id, options);
+    await this.deps.records.update(record.id, (now) => transition(now, "resume"));
+  }
+
+  /** The container with this id or unique prefix. Those that are being made are not there yet. */
+  find(idOrPrefix: string): ContainerRecord | undefined {
+    const record = this.deps.records.find(idOrPrefix);
+    return record?.state === "creating" ? undefined : record;
+  }
+
+  /** @throws NotFoundError */
+  require(idOrPrefix: string): ContainerRecord {
+    const record = this.find(idOrPrefix);
+    if (record === undefined) throw new NotFoundError("container", idOrPrefix);
+    return record;
+  }
+
+  /** All containers, oldest first, without those that are being made. */
+  *list(): Generator<ContainerRecord> {
+    for (const record of this.deps.records.values()) if (record.state !== "creating") yield record;
+  }
+
+  /** Whether a container uses this image. */
+  usesImage(imageId: string): boolean {
+    for (const record of this.deps.records.values()) if (record.imageId === imageId) return true;
+    return false;
+  }
+
+  /** Waits for the creates that run in a pod, then gives all its containers. */
+  async ofSandbox(id: SandboxId): Promise<ContainerRecord[]> {
+    await Promise.all([...this.#creating.get(id) ?? []].map((name) => this.#creates.settled(name)));
+    return [...this.deps.records.values()].filter((record) => record.sandboxId === id);
+  }
+
+  /** Compares records and kernel after a start. */
+  async restore(files: ExitFiles): Promise<void> {
+    await restoreContainers(this.deps, files);
+  }
+
+  /** Notes the ends of containers whose monitor and process are both gone; the daemon calls it every ten seconds. */
+  async sweepMonitors(): Promise<void> {
+    const { processes, log } = this.deps;
+    for (const record of [...this.list()]) {
+      if (record.state === "exited" || record.monitor === undefined || processes.isAlive(record.monitor)) {
+        this.#unwatched.delete(record.id);
+        continue;
+      }
+      if (!this.#unwatched.has(record.id)) {
+        this.#unwatched.add(record.id);
+        log.error("the monitor of a container is gone: its log and exit code are lost from here on", {
+          container: record.id,
+          monitor: record.monitor.pid,
+        });
+      }
+      if (record.process === undefined || !processes.isAlive(record.process)) await noteLostEnd(this.deps, record);
+    }
+  }
+}

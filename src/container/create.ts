@@ -1,0 +1,151 @@
+import { atStage, FailedPreconditionError, messageOf } from "../base/errors.ts";
+import { type ContainerId, newContainerId } from "../base/ids.ts";
+import type { OperationContext } from "../base/joint_operations.ts";
+import { readFileInRoot } from "../linux/rooted.ts";
+import type { ContainerDeps } from "./deps.ts";
+import { buildBundleSpec } from "./bundle_spec.ts";
+import type { ContainerImage, PodContext } from "./ports.ts";
+import { signalNumber } from "./signals.ts";
+import { tearDownContainer } from "./teardown.ts";
+import { transition } from "./transitions.ts";
+import type { ContainerRecord, ContainerSpec } from "./types.ts";
+import { resolveUser } from "./user.ts";
+
+/** Account files of real images are a few kilobytes; what is longer is cut. */
+const ACCOUNT_FILE_BYTES = 1024 * 1024;
+
+/** The name that is unique on the node: one container, pod, namespace, uid and attempt. */
+export function containerName(pod: PodContext, spec: ContainerSpec): string {
+  return ["k8s", spec.metadata.name, pod.name, pod.namespace, pod.uid, spec.metadata.attempt].join("_");
+}
+
+/**
+ * Makes a container up to its waiting init process.
+ *
+ * The record is written before anything else exists, so that a failure or a crash at any later step is taken down from
+ * it; the same teardown serves both.
+ */
+export async function createContainer(
+  deps: ContainerDeps,
+  request: { pod: PodContext; spec: ContainerSpec },
+  context: OperationContext,
+): Promise<ContainerId> {
+  const { pod, spec } = request;
+  const name = containerName(pod, spec);
+  const present = deps.records.byName(name);
+  if (present !== undefined && present.state !== "creating") return present.id;
+  if (present !== undefined) await tearDownContainer(deps, present);
+  if (!pod.ready) throw new FailedPreconditionError(`create container: pod sandbox ${pod.id} is not ready`);
+
+  context.stage("container creating: looking the image up");
+  const image = await deps.images.resolve(spec.image.image, context);
+  const record = firstRecord(deps, request, { name, image });
+  await deps.records.insert(record);
+  try {
+    await build(deps, { ...request, image, record }, context);
+    return record.id;
+  } catch (error) {
+    await tearDownContainer(deps, deps.records.get(record.id) ?? record).catch((left) => {
+      deps.log.error(
+        `cleaning up after a failed create did not finish; a retry or a restart repeats it: ${messageOf(left)}`,
+        {
+          container: record.id,
+        },
+      );
+    });
+    throw atStage(`create container ${name}`, error);
+  }
+}
+
+function firstRecord(
+  deps: ContainerDeps,
+  { pod, spec }: { pod: PodContext; spec: ContainerSpec },
+  { name, image }: { name: string; image: ContainerImage },
+): ContainerRecord {
+  const id = newContainerId();
+  const stopSignal = spec.stopSignal ?? (image.defaults.stopSignal === "" ? "SIGTERM" : image.defaults.stopSignal);
+  signalNumber(stopSignal);
+  const runtime = deps.runtimes.find(pod.runtimeHandler);
+  return {
+    version: 1,
+    id,
+    sandboxId: pod.id,
+    name,
+    spec,
+    state: "creating",
+    runtimeHandler: runtime.name,
+    imageId: image.id,
+    imageRef: image.ref,
+    imageName: image.name,
+    createdAtNanos: String(deps.clock.nowNanos()),
+    startedAtNanos: "0",
+    finishedAtNanos: "0",
+    exitCode: 0,
+    oomKilled: false,
+    seccompKilled: false,
+    message: "",
+    directory: "",
+    runDirectory: "",
+    rootfs: "",
+    cgroupPath: deps.cgroups.containerPath(pod.cgroupParent, id),
+    cgroupParent: pod.cgroupParent,
+    logFile: pod.logDirectory === "" || spec.logPath === "" ? "" : `${pod.logDirectory}/${spec.logPath}`,
+    stopSignal,
+    mounts: [],
+    resources: spec.resources,
+    user: { uid: 0, gid: 0, supplementalGroups: [] },
+  };
+}
+
+async function build(
+  deps: ContainerDeps,
+  parts: { pod: PodContext; spec: ContainerSpec; image: ContainerImage; record: ContainerRecord },
+  context: OperationContext,
+): Promise<void> {
+  const { pod, spec, image, record } = parts;
+  context.stage("container storage creation");
+  const metadata = JSON.stringify({ "pod-id": pod.id, "container-name": spec.metadata.name, name: record.name });
+  const places = await deps.rootfs.create({ id: record.id, name: record.name, imageId: image.id, metadata }, context);
+  await deps.records.update(record.id, (now) => ({ ...now, ...places }));
+  context.stage("container storage start");
+  const rootfs = await deps.rootfs.mount(record.id);
+  context.signal.throwIfAborted();
+
+  context.stage("container spec configuration");
+  const user = resolveUser(spec.security, image.defaults.user, accountFiles(rootfs));
+  const bundle = await buildBundleSpec({ pod, spec, image, user, rootfs, record, node: deps.node });
+  await Deno.writeTextFile(`${places.runDirectory}/config.json`, JSON.stringify(bundle.spec), { mode: 0o600 });
+  if (record.logFile !== "") await Deno.mkdir(dirname(record.logFile), { recursive: true, mode: 0o755 });
+
+  context.stage("container runtime creation");
+  const made = await deps.runtimes.find(record.runtimeHandler).create({
+    id: record.id,
+    name: record.name,
+    bundle: places.runDirectory,
+    persistDirectory: places.directory,
+    logFile: record.logFile,
+    terminal: spec.tty,
+    stdin: spec.stdin,
+    stdinOnce: spec.stdinOnce,
+    cgroupParent: pod.cgroupParent,
+  }, context);
+  await deps.records.update(record.id, (now) =>
+    transition(now, "created", {
+      ...made,
+      rootfs,
+      mounts: bundle.mounts,
+      user: { uid: user.uid, gid: user.gid, supplementalGroups: user.supplementalGroups },
+    }));
+}
+
+function accountFiles(rootfs: string): { passwd: string; group: string } {
+  const text = (path: string): string => {
+    const bytes = readFileInRoot(rootfs, path, { maxBytes: ACCOUNT_FILE_BYTES });
+    return bytes === undefined ? "" : new TextDecoder().decode(bytes);
+  };
+  return { passwd: text("/etc/passwd"), group: text("/etc/group") };
+}
+
+function dirname(path: string): string {
+  return path.slice(0, path.lastIndexOf("/")) || "/";
+}

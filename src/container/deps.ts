@@ -1,0 +1,31 @@
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
+import type { RecordStore } from "../state/record_store.ts";
+import type { ContainerExits } from "./exits.ts";
+import type { ContainerCgroups, ImageSource, NodeDefaults, RootfsStore, RuntimeTable } from "./ports.ts";
+import type { ContainerRecord, ProcessIdentity } from "./types.ts";
+
+/** What the verbs of this folder work with. */
+export interface ContainerDeps {
+  readonly records: RecordStore<ContainerRecord>;
+  readonly exits: ContainerExits;
+  readonly images: ImageSource;
+  readonly rootfs: RootfsStore;
+  readonly runtimes: RuntimeTable;
+  readonly cgroups: ContainerCgroups;
+  readonly processes: Processes;
+  readonly node: NodeDefaults;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Where monitors put exit files. */
+  readonly exitsDirectory: string;
+}
+
+/** Processes by identity: a later process with the same pid is somebody else. */
+export interface Processes {
+  isAlive(process: ProcessIdentity): boolean;
+  /** Sends a signal by number; false when the process is gone. */
+  signal(process: ProcessIdentity, signal: number): boolean;
+  /** Kills every process whose command line names this id: monitors and runtimes that a crash left behind. */
+  killNaming(id: string): Promise<void>;
+}

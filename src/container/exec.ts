@@ -1,0 +1,43 @@
+import { FailedPreconditionError, InvalidArgumentError } from "../base/errors.ts";
+import type { ContainerDeps } from "./deps.ts";
+import type { ExecResult } from "./ports.ts";
+import type { ContainerRecord } from "./types.ts";
+
+/** What a process in a container takes from the container's own. */
+interface ProcessTemplate {
+  readonly args: readonly string[];
+  readonly terminal?: boolean;
+  readonly consoleSize?: unknown;
+}
+
+/**
+ * Runs a command in a running container and waits for it.
+ *
+ * @param request.timeoutMs 0: no limit
+ * @throws FailedPreconditionError unless the container runs
+ */
+export async function execSync(
+  deps: ContainerDeps,
+  record: ContainerRecord,
+  request: { command: readonly string[]; timeoutMs: number; signal: AbortSignal },
+): Promise<ExecResult> {
+  if (request.command.length === 0) throw new InvalidArgumentError("exec: command is empty");
+  if (record.state !== "running") {
+    throw new FailedPreconditionError(`exec: container ${record.id} is ${record.state}, not running`);
+  }
+  const process = await processTemplate(record, request.command);
+  return await deps.runtimes.find(record.runtimeHandler).execSync(
+    record.id,
+    { process, timeoutMs: request.timeoutMs },
+    { signal: request.signal },
+  );
+}
+
+/** The container's own process settings with another command, as an OCI `process` object without a terminal. */
+async function processTemplate(record: ContainerRecord, command: readonly string[]): Promise<ProcessTemplate> {
+  const bundle = JSON.parse(await Deno.readTextFile(`${record.runDirectory}/config.json`)) as {
+    process: ProcessTemplate;
+  };
+  const { consoleSize: _size, ...process } = bundle.process;
+  return { ...process, args: command, terminal: false };
+}

@@ -1,0 +1,51 @@
+import type { ContainerId } from "../base/ids.ts";
+import { abortable } from "../base/keyed_mutex.ts";
+import type { Logger } from "../base/logger.ts";
+import type { RecordStore } from "../state/record_store.ts";
+import { transition } from "./transitions.ts";
+import type { ContainerRecord } from "./types.ts";
+
+/** The end of a container's init process, as its monitor wrote it down. */
+export interface ContainerExit {
+  readonly id: string;
+  readonly exitCode: number;
+  readonly finishedAtNanos: bigint;
+  readonly oomKilled: boolean;
+  /** What there is to say when nobody saw the end. */
+  readonly message?: string;
+}
+
+/** The one door through which ends of containers come in, and where those that await one stand. */
+export class ContainerExits {
+  readonly #waiting = new Map<string, PromiseWithResolvers<void>>();
+
+  constructor(private readonly deps: { records: RecordStore<ContainerRecord>; log: Logger }) {}
+
+  /** Records an end once; later reports of the same container change nothing. */
+  async handle(exit: ContainerExit): Promise<void> {
+    const { records, log } = this.deps;
+    const before = records.get(exit.id);
+    if (before === undefined || before.state === "exited" || before.state === "creating") return;
+    await records.update(exit.id, (record) => {
+      if (record.state === "exited") return record;
+      return transition(record, "exit", {
+        exitCode: exit.exitCode,
+        finishedAtNanos: String(exit.finishedAtNanos),
+        oomKilled: exit.oomKilled,
+        ...(exit.message === undefined ? {} : { message: exit.message }),
+      });
+    });
+    log.debug("container ended", { container: exit.id, exitCode: exit.exitCode, oomKilled: exit.oomKilled });
+    this.#waiting.get(exit.id)?.resolve();
+    this.#waiting.delete(exit.id);
+  }
+
+  /** Resolves when the container's record says that it ended, or is gone. */
+  async wait(id: ContainerId, options: { signal: AbortSignal }): Promise<void> {
+    const record = this.deps.records.get(id);
+    if (record === undefined || record.state === "exited") return;
+    const waiting = this.#waiting.get(id) ?? Promise.withResolvers<void>();
+    this.#waiting.set(id, waiting);
+    await abortable(waiting.promise, options.signal);
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * What this folder needs from others. Each interface is small on purpose; `daemon.ts` supplies them.
+ *
+ * @module
+ */
+import type { ContainerId, SandboxId } from "../base/ids.ts";
+import type { ProcessIdentity } from "./types.ts";
+
+/** The parts of an image's configuration that a container takes over. */
+export interface ImageDefaults {
+  readonly env: readonly string[];
+  readonly entrypoint: readonly string[];
+  readonly cmd: readonly string[];
+  readonly user: string;
+  readonly workingDir: string;
+  readonly stopSignal: string;
+  readonly volumes: readonly string[];
+}
+
+/** An image on this node. */
+export interface ContainerImage {
+  readonly id: string;
+  /** What ContainerStatus gives as `image_ref`. */
+  readonly ref: string;
+  /** A name of the image for people; its id when it has none. */
+  readonly name: string;
+  readonly defaults: ImageDefaults;
+}
+
+/** Looks images up by id, id prefix or reference. */
+export interface ImageSource {
+  /** @throws NotFoundError when the image is not on this node */
+  resolve(reference: string, options: { signal?: AbortSignal }): Promise<ContainerImage>;
+}
+
+/** Where a container's writable file system comes from. */
+export interface RootfsStore {
+  /** Makes the writable layer and the container's directories. */
+  create(
+    container: { id: ContainerId; name: string; imageId: string; metadata: string },
+    options: { signal?: AbortSignal },
+  ): Promise<{ directory: string; runDirectory: string }>;
+  /** Mounts it and gives the path. */
+  mount(id: ContainerId): Promise<string>;
+  /** Unmounts and deletes everything of it; succeeds when it is gone already. */
+  remove(id: ContainerId): Promise<void>;
+}
+
+/** A container's bundle as the monitor needs it. */
+export interface MonitorRequest {
+  readonly id: ContainerId;
+  readonly name: string;
+  readonly bundle: string;
+  readonly persistDirectory: string;
+  readonly logFile: string;
+  readonly terminal: boolean;
+  readonly stdin: boolean;
+  readonly stdinOnce: boolean;
+  readonly cgroupParent: string;
+}
+
+/** The outcome of a command run inside a container. */
+export interface ExecResult {
+  readonly stdout: Uint8Array;
+  readonly stderr: Uint8Array;
+  readonly exitCode: number;
+  readonly timedOut: boolean;
+}
+
+/** One runtime handler: the OCI runtime with the monitor that runs it. */
+export interface ContainerRuntime {
+  readonly name: string;
+  /** Makes the container; its init process waits for `start`. */
+  create(
+    request: MonitorRequest,
+    options: { signal: AbortSignal },
+  ): Promise<{ process: ProcessIdentity; monitor: ProcessIdentity }>;
+  start(id: ContainerId, options: { signal: AbortSignal }): Promise<void>;
+  /** Deletes the container in the runtime, killing what is left of it; succeeds when it is gone. */
+  delete(id: ContainerId, options: { signal: AbortSignal }): Promise<void>;
+  pause(id: ContainerId, options: { signal: AbortSignal }): Promise<void>;
+  resume(id: ContainerId, options: { signal: AbortSignal }): Promise<void>;
+  execSync(
+    id: ContainerId,
+    request: { process: unknown; timeoutMs: number },
+    options: { signal: AbortSignal },
+  ): Promise<ExecResult>;
+  /** Makes the monitor open its log file anew. */
+  reopenLog(bundle: string, options: { signal: AbortSignal }): Promise<void>;
+}
+
+/** Finds the runtime of a handler name; the empty name is the default's. */
+export interface RuntimeTable {
+  /** @throws InvalidArgumentError for an unknown handler */
+  find(handler: string): ContainerRuntime;
+}
+
+/** What `cgroup/` does for a container. */
+export interface ContainerCgroups {
+  /** The `linux.cgroupsPath` for the runtime, given the pod's parent. */
+  containerPath(parent: string, id: ContainerId): string;
+  /** Kills what still runs in it (a container without a PID namespace of its own leaves children). */
+  killAll(cgroupsPath: string): Promise<void>;
+  /** Removes the container's and its monitor's cgroups; succeeds when they are gone. */
+  remove(parent: string, id: ContainerId): Promise<void>;
+}
+
+/** What a container needs to know of its pod; `sandbox/` supplies it. */
+export interface PodContext {
+  readonly id: SandboxId;
+  readonly ready: boolean;
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+  readonly runtimeHandler: string;
+  readonly hostname: string;
+  readonly hostNetwork: boolean;
+  /** Paths of pinned namespaces; absent: the node's. */
+  readonly namespaces: {
+    readonly network?: string;
+    readonly ipc?: string;
+    readonly uts?: string;
+    readonly pid?: string;
+  };
+  readonly cgroupParent: string;
+  readonly logDirectory: string;
+  readonly resolvConf: string;
+  readonly hostnameFile: string;
+  readonly hostsFile: string;
+  readonly shmPath: string;
+  readonly sysctls: Readonly<Record<string, string>>;
+  readonly privileged: boolean;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** Limits and habits of this node that shape every container. */
+export interface NodeDefaults {
+  readonly defaultCapabilities: readonly string[];
+  /** Capabilities that the daemon itself has and can hand on, as `CAP_X`. */
+  readonly availableCapabilities: ReadonlySet<string>;
+  readonly defaultEnv: readonly string[];
+  readonly defaultUlimits: ReadonlyArray<{ readonly type: string; readonly soft: number; readonly hard: number }>;
+  readonly defaultSysctls: Readonly<Record<string, string>>;
+  readonly pidsLimit: number;
+  readonly readOnly: boolean;
+  /** The lowest oom_score_adj that can be set here (our own, without CAP_SYS_RESOURCE). */
+  readonly minOomScoreAdj: number;
+  /** Whether the runtimes find a hugetlb controller. */
+  readonly hasHugetlb: boolean;
+  readonly minMemoryBytes: (handler: string) => number;
+  readonly stopTimeoutMs: number;
+  readonly createTimeoutMs: number;
+}

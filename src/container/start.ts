@@ -1,0 +1,35 @@
+import { atStage, messageOf } from "../base/errors.ts";
+import type { ContainerDeps } from "./deps.ts";
+import { InvalidTransition, transition } from "./transitions.ts";
+import type { ContainerRecord } from "./types.ts";
+
+/**
+ * Lets a created container run.
+ *
+ * @throws InvalidTransition unless it is `created`; after a failure the container is `exited` with the reason
+ */
+export async function startContainer(
+  deps: ContainerDeps,
+  record: ContainerRecord,
+  options: { signal: AbortSignal },
+): Promise<void> {
+  if (record.state !== "created") throw new InvalidTransition(record.id, record.state, "start");
+  const startedAtNanos = String(deps.clock.nowNanos());
+  try {
+    await deps.runtimes.find(record.runtimeHandler).start(record.id, options);
+  } catch (error) {
+    await deps.exits.handle({
+      id: record.id,
+      exitCode: 128,
+      finishedAtNanos: deps.clock.nowNanos(),
+      oomKilled: false,
+      message: messageOf(error),
+    });
+    throw atStage(`start container ${record.id}`, error);
+  }
+  await deps.records.update(record.id, (now) => {
+    // A short program may have ended, and been recorded, before we come here.
+    if (now.state === "created") return transition(now, "start", { startedAtNanos });
+    return now.startedAtNanos === "0" ? { ...now, startedAtNanos } : now;
+  });
+}

@@ -1,0 +1,27 @@
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
+import type { RecordStore } from "../state/record_store.ts";
+import type { InfraProcesses, NamespacePins, PodCgroups, PodContainers, PodMounts, PodNetworking } from "./ports.ts";
+import type { SandboxRecord } from "./types.ts";
+
+/** What the verbs of this folder work with. */
+export interface SandboxDeps {
+  readonly records: RecordStore<SandboxRecord>;
+  readonly containers: PodContainers;
+  readonly network: PodNetworking;
+  readonly namespaces: NamespacePins;
+  readonly infra: InfraProcesses;
+  readonly mounts: PodMounts;
+  readonly cgroups: PodCgroups;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Pods keep their files in `<runDirectory>/<id>`. */
+  readonly runDirectory: string;
+  /** @throws InvalidArgumentError for a handler that is not configured; gives the effective name */
+  readonly resolveHandler: (name: string) => string;
+  /** Default `/dev/shm` size. */
+  readonly shmSizeBytes: number;
+  /** Time that a container has between its stop signal and SIGKILL when its pod is stopped. */
+  readonly stopTimeoutMs: number;
+  readonly runLimitMs: number;
+}

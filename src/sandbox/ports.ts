@@ -1,0 +1,71 @@
+/**
+ * What this folder needs from others; `daemon.ts` supplies it.
+ *
+ * @module
+ */
+import type { SandboxId } from "../base/ids.ts";
+import type { ContainerRecord, ProcessIdentity } from "../container/types.ts";
+import type { PortMapping, SandboxRecord } from "./types.ts";
+
+/** A pod as the network plugins know it. */
+export interface PodAttachment {
+  readonly sandboxId: SandboxId;
+  readonly netnsPath: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+  readonly portMappings: readonly PortMapping[];
+  readonly cgroupParent: string;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+export interface PodNetworking {
+  /** Resolves when a network is configured and its plugins are there. */
+  waitReady(options: { signal: AbortSignal }): Promise<void>;
+  attach(pod: PodAttachment, options: { signal: AbortSignal }): Promise<{ ips: readonly string[] }>;
+  /** Succeeds when there is nothing to detach, or the namespace is gone. */
+  detach(pod: PodAttachment, options: { signal: AbortSignal }): Promise<void>;
+}
+
+export interface NamespacePins {
+  /** Makes namespaces and pins each to a file; all or none. */
+  pin(request: {
+    name: string;
+    kinds: ReadonlyArray<"network" | "ipc" | "uts">;
+    hostname: string;
+    sysctls: Readonly<Record<string, string>>;
+  }): { readonly network?: string; readonly ipc?: string; readonly uts?: string };
+  /** Where `pin` puts the namespaces of this name. */
+  paths(name: string): readonly string[];
+  /** Lets a namespace go; succeeds when it is not there. */
+  unpin(path: string): void;
+  isPinned(path: string): boolean;
+}
+
+/** The process that holds a pod's PID namespace. */
+export interface InfraProcesses {
+  start(record: SandboxRecord, options: { signal: AbortSignal }): Promise<ProcessIdentity>;
+  /** Succeeds when it is gone. */
+  remove(record: SandboxRecord): Promise<void>;
+  isAlive(process: ProcessIdentity): boolean;
+}
+
+export interface PodMounts {
+  mountShm(path: string, options: { sizeBytes: number }): void;
+  /** Succeeds when it is not mounted. */
+  unmountShm(path: string): Promise<void>;
+}
+
+export interface PodCgroups {
+  /** The cgroup parent to use for a request's, which may be empty. */
+  parent(requested: string): string;
+  /** Removes what we made below a pod's parent, and the parent when it was ours; succeeds when it is gone. */
+  remove(parent: string): Promise<void>;
+}
+
+/** The containers of a pod. */
+export interface PodContainers {
+  ofSandbox(id: SandboxId): Promise<ContainerRecord[]>;
+  stop(id: string, options: { timeoutMs: number; signal: AbortSignal }): Promise<void>;
+  remove(id: string, options: { signal: AbortSignal }): Promise<void>;
+}

@@ -1,0 +1,125 @@
+import { atStage, messageOf, UnimplementedError } from "../base/errors.ts";
+import { newSandboxId, type SandboxId } from "../base/ids.ts";
+import type { OperationContext } from "../base/joint_operations.ts";
+import type { SandboxDeps } from "./deps.ts";
+import { hostsText, podFiles, writePodFiles } from "./pod_files.ts";
+import { attachmentOf, tearDownSandbox } from "./teardown.ts";
+import type { SandboxRecord, SandboxSpec } from "./types.ts";
+
+const SHORT_ID_LENGTH = 12;
+
+/** The name that is unique on the node: one pod, namespace, uid and attempt. */
+export function sandboxName(spec: SandboxSpec): string {
+  const { name, namespace, uid, attempt } = spec.metadata;
+  return ["k8s", name, namespace, uid, attempt].join("_");
+}
+
+/**
+ * Makes a pod: namespaces, network, files; no process unless its containers share one PID namespace.
+ *
+ * The record is written before anything else exists; a failure or a crash at any later step is taken down from it.
+ */
+export async function runSandbox(
+  deps: SandboxDeps,
+  spec: SandboxSpec,
+  context: OperationContext,
+): Promise<SandboxId> {
+  const name = sandboxName(spec);
+  const present = deps.records.byName(name);
+  if (present !== undefined && present.state !== "creating") return present.id;
+  if (present !== undefined) await tearDownSandbox(deps, present);
+  if (spec.security.namespaces.user !== undefined) {
+    throw new UnimplementedError(`run pod sandbox ${name}: user namespaces are not supported yet`);
+  }
+  const record = firstRecord(deps, spec, name);
+  await deps.records.insert(record);
+  try {
+    await build(deps, record, context);
+    return record.id;
+  } catch (error) {
+    await tearDownSandbox(deps, deps.records.get(record.id) ?? record).catch((left) => {
+      deps.log.error(
+        `cleaning up after a failed run did not finish; a retry or a restart repeats it: ${messageOf(left)}`,
+        {
+          sandbox: record.id,
+        },
+      );
+    });
+    throw atStage(`run pod sandbox ${name}`, error);
+  }
+}
+
+function firstRecord(deps: SandboxDeps, spec: SandboxSpec, name: string): SandboxRecord {
+  const id = newSandboxId();
+  const runDirectory = `${deps.runDirectory}/${id}`;
+  const { namespaces } = spec.security;
+  return {
+    version: 1,
+    id,
+    name,
+    spec,
+    state: "creating",
+    runtimeHandler: deps.resolveHandler(spec.runtimeHandler),
+    createdAtNanos: String(deps.clock.nowNanos()),
+    namespaces: {},
+    ips: [],
+    networkAttached: false,
+    directory: runDirectory,
+    runDirectory,
+    ...podFiles(runDirectory, spec),
+    shmPath: namespaces.ipc === "node" ? "/dev/shm" : `${runDirectory}/shm`,
+    hostname: hostname(spec, id),
+    cgroupParent: deps.cgroups.parent(spec.cgroupParent),
+  };
+}
+
+function hostname(spec: SandboxSpec, id: SandboxId): string {
+  if (spec.security.namespaces.network === "node") return Deno.hostname();
+  return spec.hostname === "" ? id.slice(0, SHORT_ID_LENGTH) : spec.hostname;
+}
+
+async function build(deps: SandboxDeps, first: SandboxRecord, context: OperationContext): Promise<void> {
+  const { spec, id } = first;
+  const modes = spec.security.namespaces;
+  const ownNetwork = modes.network === "pod";
+  if (ownNetwork) {
+    context.stage("waiting for the pod network to be configured");
+    await deps.network.waitReady(context);
+  }
+  context.stage("sandbox namespace creation");
+  const kinds = [
+    ...(ownNetwork ? ["network" as const, "uts" as const] : []),
+    ...(modes.ipc === "pod" ? ["ipc" as const] : []),
+  ];
+  const namespaces = deps.namespaces.pin({ name: id, kinds, hostname: first.hostname, sysctls: spec.sysctls });
+  const record = await deps.records.update(id, (now) => ({ ...now, namespaces, networkAttached: ownNetwork })) ?? first;
+  context.stage(ownNetwork ? "sandbox network creation" : "sandbox files");
+  const files = makeFiles(deps, record);
+  const network = namespaces.network === undefined
+    ? Promise.resolve({ ips: [] })
+    : deps.network.attach(attachmentOf(record, namespaces.network), context);
+  // Both end before anything is decided: a teardown must not race with the other half.
+  const [filesDone, attached] = await Promise.allSettled([files, network]);
+  if (attached.status === "rejected") throw attached.reason;
+  if (filesDone.status === "rejected") throw filesDone.reason;
+  const { ips } = attached.value;
+  if (ownNetwork) await Deno.writeTextFile(record.hostsFile, hostsText(record.hostname, ips), { mode: 0o644 });
+  context.stage("sandbox container runtime creation");
+  const infra = modes.pid.kind === "pod" ? await deps.infra.start(record, context) : undefined;
+  context.signal.throwIfAborted();
+  await deps.records.update(id, (now) => ({
+    ...now,
+    state: "ready",
+    ips,
+    ...(infra === undefined ? {} : { infra, namespaces: { ...now.namespaces, pid: `/proc/${infra.pid}/ns/pid` } }),
+  }));
+}
+
+async function makeFiles(deps: SandboxDeps, record: SandboxRecord): Promise<void> {
+  await Deno.mkdir(record.runDirectory, { recursive: true, mode: 0o700 });
+  if (record.spec.logDirectory !== "") await Deno.mkdir(record.spec.logDirectory, { recursive: true, mode: 0o755 });
+  await writePodFiles(record, record.spec, record.hostname);
+  if (record.spec.security.namespaces.ipc === "node") return;
+  await Deno.mkdir(record.shmPath, { recursive: true, mode: 0o700 });
+  deps.mounts.mountShm(record.shmPath, { sizeBytes: deps.shmSizeBytes });
+}

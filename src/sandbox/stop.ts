@@ -1,0 +1,29 @@
+import type { SandboxDeps } from "./deps.ts";
+import { detachNetwork, releaseHost } from "./teardown.ts";
+import type { SandboxRecord } from "./types.ts";
+
+/**
+ * Stops a pod: no new containers, all containers ended, network detached, namespaces let go. Repeatable: what failed
+ * is tried again by the next call.
+ */
+export async function stopSandbox(
+  deps: SandboxDeps,
+  record: SandboxRecord,
+  options: { signal: AbortSignal },
+): Promise<void> {
+  const marked = await deps.records.update(
+    record.id,
+    (now) => now.state === "ready" ? { ...now, state: "not_ready" } : now,
+  );
+  if (marked === undefined) return;
+  const containers = await deps.containers.ofSandbox(record.id);
+  // The kubelet has stopped the containers before: their stop and the network's go on side by side.
+  const results = await Promise.allSettled([
+    detachNetwork(deps, marked),
+    ...containers.map((container) =>
+      deps.containers.stop(container.id, { timeoutMs: deps.stopTimeoutMs, signal: options.signal })
+    ),
+  ]);
+  for (const result of results) if (result.status === "rejected") throw result.reason;
+  await releaseHost(deps, deps.records.get(record.id) ?? marked);
+}

@@ -1,0 +1,58 @@
+import { messageOf } from "../base/errors.ts";
+import type { SandboxDeps } from "./deps.ts";
+import type { PodAttachment } from "./ports.ts";
+import type { SandboxRecord } from "./types.ts";
+
+/** Plugins that hang must not keep a pod for ever; the next try asks them again. */
+const DETACH_LIMIT_MS = 120_000;
+
+/** How the network plugins know this pod. */
+export function attachmentOf(record: SandboxRecord, netnsPath: string): PodAttachment {
+  const { metadata, portMappings, annotations } = record.spec;
+  return {
+    sandboxId: record.id,
+    netnsPath,
+    name: metadata.name,
+    namespace: metadata.namespace,
+    uid: metadata.uid,
+    portMappings,
+    cgroupParent: record.cgroupParent,
+    annotations,
+  };
+}
+
+/** Takes the pod off its network; the record says so afterwards. */
+export async function detachNetwork(deps: SandboxDeps, record: SandboxRecord): Promise<void> {
+  if (!record.networkAttached) return;
+  const pinned = record.namespaces.network;
+  const netnsPath = pinned !== undefined && deps.namespaces.isPinned(pinned) ? pinned : "";
+  await deps.network.detach(attachmentOf(record, netnsPath), { signal: AbortSignal.timeout(DETACH_LIMIT_MS) });
+  await deps.records.update(record.id, (now) => ({ ...now, networkAttached: false }));
+}
+
+/** Lets the pod's namespaces, infra process and shared memory go. */
+export async function releaseHost(deps: SandboxDeps, record: SandboxRecord): Promise<void> {
+  await deps.infra.remove(record);
+  for (const path of deps.namespaces.paths(record.id)) deps.namespaces.unpin(path);
+  if (record.shmPath.startsWith(record.runDirectory)) await deps.mounts.unmountShm(record.shmPath);
+}
+
+/**
+ * Takes down everything of a pod without containers, record last. Each step succeeds when there is nothing to do: it
+ * serves removal, a run that failed half-way, and what a crash left.
+ *
+ * @throws the first failure; the record then stays and the teardown can be repeated
+ */
+export async function tearDownSandbox(deps: SandboxDeps, record: SandboxRecord): Promise<void> {
+  await detachNetwork(deps, record);
+  await releaseHost(deps, record);
+  await deps.cgroups.remove(record.cgroupParent).catch((error) => {
+    deps.log.warn(`cgroup of a removed pod stays for now: ${messageOf(error)}`, { sandbox: record.id });
+  });
+  try {
+    await Deno.remove(record.runDirectory, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  await deps.records.remove(record.id);
+}
