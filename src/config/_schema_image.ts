@@ -1,0 +1,77 @@
+import { absolute, oneOf, podOrSlice } from "./_checks.ts";
+import { duration, list, off, on, text } from "./option.ts";
+
+/** `[crio.image]`. */
+export const IMAGE = {
+  defaultTransport: text("default_transport", "docker://", {
+    check: oneOf("docker://", ""),
+    doc: "Put before image names that have no transport.",
+  }),
+  globalAuthFile: text("global_auth_file", "", {
+    doc: "File of registry credentials (auth.json) for pulls that bring none.",
+  }),
+  namespacedAuthDir: text("namespaced_auth_dir", "/etc/crio/auth", {
+    hidden: true,
+    built: false,
+    doc: "Directory of credentials that are used once, per Kubernetes namespace.",
+  }),
+  pauseImage: text("pause_image", "registry.k8s.io/pause:3.10.1", {
+    reload: true,
+    doc: "Image of the infra process of pods that need one; never garbage-collected.",
+  }),
+  pauseImageAuthFile: text("pause_image_auth_file", "", {
+    reload: true,
+    doc: "Credentials for the pause image. Empty: those of global_auth_file.",
+  }),
+  pauseCommand: text("pause_command", "/pause", { reload: true, doc: "Command of the infra process." }),
+  pinnedImages: list("pinned_images", [], {
+    reload: true,
+    doc: "Images that the kubelet must not collect: exact names, glob* or *keyword*.",
+  }),
+  signaturePolicy: text("signature_policy", "", {
+    doc: "Signature policy file. Empty: /etc/containers/policy.json.",
+  }),
+  signaturePolicyDir: text("signature_policy_dir", "/etc/crio/policies", {
+    built: false,
+    check: absolute,
+    doc: "Directory of policies per Kubernetes namespace, <namespace>.json.",
+  }),
+  imageVolumes: text("image_volumes", "mkdir", {
+    check: oneOf("mkdir", "bind", "ignore"),
+    doc: "What is done with volumes that an image declares: mkdir, bind or ignore.",
+  }),
+  insecureRegistries: list("insecure_registries", [], {
+    flag: "insecure-registry",
+    env: "CONTAINER_INSECURE_REGISTRY",
+    deprecated: "it has no effect: use insecure = true in registries.conf",
+    built: false,
+    doc: "Has no effect.",
+  }),
+  bigFilesTemporaryDir: text("big_files_temporary_dir", "", {
+    built: false,
+    doc: "Directory for large files of a pull. Empty: inside the store.",
+  }),
+  autoReloadRegistries: off("auto_reload_registries", {
+    env: "AUTO_RELOAD_REGISTRIES",
+    built: false,
+    doc: "Whether registries.conf.d is watched for changes.",
+  }),
+  pullProgressTimeoutMs: duration("pull_progress_timeout", "0s", {
+    doc: "How long a pull may go without receiving anything; 0 is no limit.",
+  }),
+  ociArtifactMountSupport: on("oci_artifact_mount_support", {
+    env: "CONTAINER_OCI_ARTIFACT_SUPPORT",
+    built: false,
+    doc: "Whether OCI artifacts can be mounted as volumes.",
+  }),
+  shortNameMode: text("short_name_mode", "enforcing", {
+    check: oneOf("", "enforcing", "disabled"),
+    doc: "Whether a name without a registry must have one meaning only: enforcing or disabled.",
+  }),
+  separatePullCgroup: text("separate_pull_cgroup", "", {
+    env: "PULL_IN_A_CGROUP",
+    built: false,
+    check: podOrSlice,
+    doc: "Cgroup of pulls: pod or a systemd slice. Empty: that of the daemon. Read from crio.runtime too.",
+  }),
+};
