@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { JointOperations } from "../../../src/base/joint_operations.ts";
+import { KeyedMutex } from "../../../src/base/keyed_mutex.ts";
+import { Semaphore } from "../../../src/base/semaphore.ts";
+import { Singleflight } from "../../../src/base/singleflight.ts";
+import { CancelledError, DeadlineError } from "../../../src/base/errors.ts";
+
+Deno.test("KeyedMutex.acquire() lets holders of one key in one by one, in order", async () => {
+  const mutex = new KeyedMutex<string>();
+  const order: number[] = [];
+  const first = await mutex.acquire("a");
+  const others = [1, 2, 3].map(async (n) => {
+    using _lock = await mutex.acquire("a");
+    order.push(n);
+  });
+  using _other = await mutex.acquire("b");
+  assert.deepEqual(order, []);
+  first[Symbol.dispose]();
+  await Promise.all(others);
+  assert.deepEqual(order, [1, 2, 3]);
+});
+
+Deno.test("KeyedMutex.acquire() gives its place up when its signal aborts", async () => {
+  const mutex = new KeyedMutex<string>();
+  const holder = await mutex.acquire("a");
+  const controller = new AbortController();
+  const impatient = mutex.acquire("a", { signal: controller.signal });
+  const patient = mutex.acquire("a");
+  controller.abort(new Error("gone"));
+  await assert.rejects(impatient, /gone/);
+  holder[Symbol.dispose]();
+  (await patient)[Symbol.dispose]();
+  assert.equal(mutex.size, 0);
+});
+
+Deno.test("Semaphore.acquire() admits no more than its limit and passes places on", async () => {
+  const semaphore = new Semaphore(2);
+  const held = [await semaphore.acquire(), await semaphore.acquire()];
+  const controller = new AbortController();
+  const aborted = semaphore.acquire({ signal: controller.signal });
+  let third = false;
+  const waiting = semaphore.acquire().then((permit) => {
+    third = true;
+    return permit;
+  });
+  controller.abort();
+  await assert.rejects(aborted);
+  assert.ok(!third);
+  held[0]?.[Symbol.dispose]();
+  held[0]?.[Symbol.dispose]();
+  (await waiting)[Symbol.dispose]();
+  held[1]?.[Symbol.dispose]();
+});
+
+Deno.test("Singleflight.run() runs once for all who come and cancels when all have gone", async () => {
+  const flights = new Singleflight<string, number>();
+  let runs = 0;
+  let cancelled = false;
+  const gate = Promise.withResolvers<number>();
+  const operation = (signal: AbortSignal): Promise<number> => {
+    runs += 1;
+    signal.addEventListener("abort", () => {
+      cancelled = true;
+      gate.reject(new Error("stopped"));
+    });
+    return gate.promise;
+  };
+  const one = new AbortController();
+  const two = new AbortController();
+  const a = flights.run("k", { signal: one.signal }, operation);
+  const b = flights.run("k", { signal: two.signal }, operation);
+  one.abort(new Error("one left"));
+  await assert.rejects(a, /one left/);
+  assert.ok(!cancelled);
+  two.abort(new Error("two left"));
+  await assert.rejects(b, /two left/);
+  assert.ok(cancelled);
+  assert.equal(runs, 1);
+});
+
+Deno.test("JointOperations.run() goes on without its caller and hands the result to the retry", async () => {
+  const joint = new JointOperations<string>({ what: "make", limitMs: 60_000 });
+  const gate = Promise.withResolvers<string>();
+  let runs = 0;
+  const operation = (context: { stage(name: string): void }): Promise<string> => {
+    runs += 1;
+    context.stage("waiting at the gate");
+    return gate.promise;
+  };
+  const caller = new AbortController();
+  const first = joint.run("x", { signal: caller.signal }, operation);
+  await Promise.resolve();
+  await Promise.resolve();
+  caller.abort(new DOMException("late", "TimeoutError"));
+  await assert.rejects(first, (error) => error instanceof DeadlineError && /waiting at the gate/.test(error.message));
+  const retry = joint.run("x", { signal: new AbortController().signal }, operation);
+  gate.resolve("made");
+  assert.equal(await retry, "made");
+  assert.equal(runs, 1);
+});
+
+Deno.test("JointOperations.run() tells a caller that cancelled from one whose time ran out", async () => {
+  const joint = new JointOperations<void>({ what: "make", limitMs: 60_000 });
+  const gate = Promise.withResolvers<void>();
+  const caller = new AbortController();
+  const result = joint.run("x", { signal: caller.signal }, () => gate.promise);
+  caller.abort();
+  await assert.rejects(result, CancelledError);
+  gate.resolve();
+  await joint.settled("x");
+});
