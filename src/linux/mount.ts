@@ -1,0 +1,174 @@
+import { Semaphore } from "../base/semaphore.ts";
+import { checked, cString, errno, lazyLibc } from "./_libc.ts";
+import { ErrnoError } from "./errno.ts";
+
+const libc = lazyLibc({
+  mount: { parameters: ["buffer", "buffer", "buffer", "u64", "buffer"], result: "i32" },
+  umount2: { parameters: ["buffer", "i32"], result: "i32" },
+  open: { parameters: ["buffer", "i32"], result: "i32" },
+  chdir: { parameters: ["buffer"], result: "i32" },
+  fchdir: { parameters: ["i32"], result: "i32" },
+  close: { parameters: ["i32"], result: "i32" },
+});
+/** The same function, called on a pool thread: its errno cannot be read. */
+const pooled = lazyLibc({ umount2: { parameters: ["buffer", "i32"], result: "i32", nonblocking: true } });
+
+/** Flags of mount(2), linux/mount.h; values of one mount are or-ed. */
+export const MOUNT_FLAG = {
+  readonly: 1n,
+  nosuid: 2n,
+  nodev: 4n,
+  noexec: 8n,
+  remount: 32n,
+  noatime: 1024n,
+  bind: 4096n,
+  recursive: 16384n,
+  unbindable: 1n << 17n,
+  private: 1n << 18n,
+  slave: 1n << 19n,
+  shared: 1n << 20n,
+  relatime: 1n << 21n,
+} as const;
+
+const MNT_DETACH = 2;
+const UMOUNT_NOFOLLOW = 8;
+const O_PATH = 0o10000000;
+const O_CLOEXEC = 0o2000000;
+const EINVAL = 22;
+const ENOENT = 2;
+/** The kernel copies one page of options; pages are at least this large. */
+const PAGE_BYTES = 4096;
+/** Pool threads that may wait in umount at a time; the pool (32) also serves file operations. */
+const UNMOUNTS_AT_ONCE = 4;
+const unmounts = new Semaphore(UNMOUNTS_AT_ONCE);
+
+export interface MountRequest {
+  /** Device, directory to bind, or a free name. */
+  readonly source: string;
+  readonly target: string;
+  /** Absent for binds, remounts and changes of propagation. */
+  readonly filesystem?: string;
+  readonly flags?: bigint;
+  /** Options of the file system, comma-separated. */
+  readonly data?: string;
+}
+
+/**
+ * mount(2).
+ *
+ * @throws ErrnoError with the target as path
+ */
+export function mount(request: MountRequest): void {
+  const { source, target, filesystem, flags = 0n, data } = request;
+  const type = filesystem === undefined ? null : cString(filesystem);
+  const options = data === undefined ? null : cString(data);
+  // FFI mount(2): strings live over the call. 0.3 ms for tmpfs and overlay; callers do not pass network file systems.
+  checked(libc().mount(cString(source), cString(target), type, flags, options), "mount", target);
+}
+
+/** Binds `source` (a file or directory) on `target`; `recursive` takes the mounts below it along. */
+export function bindMount(
+  source: string,
+  target: string,
+  options: { readonly recursive?: boolean; readonly readonly?: boolean } = {},
+): void {
+  const recursive = options.recursive === true ? MOUNT_FLAG.recursive : 0n;
+  mount({ source, target, flags: MOUNT_FLAG.bind | recursive });
+  if (options.readonly !== true) return;
+  const flags = MOUNT_FLAG.bind | MOUNT_FLAG.remount | MOUNT_FLAG.readonly;
+  try {
+    mount({ source: "none", target, flags });
+  } catch (error) {
+    libc().umount2(cString(target), MNT_DETACH);
+    throw error;
+  }
+}
+
+/** Changes how mounts propagate at `target`, and below it when `recursive`. */
+export function setPropagation(
+  target: string,
+  kind: "private" | "slave" | "shared" | "unbindable",
+  options: { readonly recursive?: boolean } = {},
+): void {
+  const recursive = options.recursive === true ? MOUNT_FLAG.recursive : 0n;
+  mount({ source: "none", target, flags: MOUNT_FLAG[kind] | recursive });
+}
+
+/** What one overlay is made of; paths hold no `:`, `,` or backslash. */
+export interface OverlayRequest {
+  readonly target: string;
+  /** Topmost first; at least one, at least two without `upper`. */
+  readonly lower: readonly string[];
+  readonly upper?: string;
+  readonly work?: string;
+  /** Further options, such as `volatile`. */
+  readonly options?: readonly string[];
+  /**
+   * Directory that most paths are in. When the options would not fit in a page, paths below it are given relative to
+   * it, with the working directory changed for the time of the call.
+   */
+  readonly base: string;
+}
+
+/**
+ * Mounts an overlay.
+ *
+ * @throws ErrnoError, with E2BIG when even the shortened options do not fit in a page
+ */
+export function mountOverlay(request: OverlayRequest): void {
+  const { target, base } = request;
+  const data = overlayData(request, (path) => path);
+  if (cString(data).length <= PAGE_BYTES) {
+    mount({ source: "overlay", target, filesystem: "overlay", data });
+    return;
+  }
+  const relative = overlayData(request, (path) => path.startsWith(`${base}/`) ? path.slice(base.length + 1) : path);
+  if (cString(relative).length > PAGE_BYTES) throw new ErrnoError("mount overlay", 7, target);
+  mountFrom(base, { source: "overlay", target, filesystem: "overlay", data: relative });
+}
+
+/**
+ * Ends the mount at `target`. Unmounting may sync a whole file system, so it runs on a pool thread, a few at a time.
+ *
+ * @param options.detach takes it out of the tree at once even when it is busy (MNT_DETACH)
+ * @returns false when nothing was mounted there
+ * @throws ErrnoError, with EBUSY when it is in use and `detach` is not set
+ */
+export async function unmount(
+  target: string,
+  options: { readonly detach?: boolean; readonly signal?: AbortSignal } = {},
+): Promise<boolean> {
+  const flags = UMOUNT_NOFOLLOW | (options.detach === true ? MNT_DETACH : 0);
+  const path = cString(target);
+  {
+    using _place = await unmounts.acquire(options.signal === undefined ? {} : { signal: options.signal });
+    // FFI umount2(2) on a pool thread: `path` is held by this frame until it is done.
+    if (await pooled().umount2(path, flags) === 0) return true;
+  }
+  // What failed there fails here at once, and only here can the reason be read.
+  if (libc().umount2(path, flags) === 0) return true;
+  const code = errno();
+  if (code === EINVAL || code === ENOENT) return false;
+  throw new ErrnoError("umount", code, target);
+}
+
+function overlayData(request: OverlayRequest, shorten: (path: string) => string): string {
+  const { lower, upper, work, options = [] } = request;
+  const parts = [`lowerdir=${lower.map(shorten).join(":")}`];
+  if (upper !== undefined && work !== undefined) parts.push(`upperdir=${shorten(upper)}`, `workdir=${shorten(work)}`);
+  return [...parts, ...options].join(",");
+}
+
+function mountFrom(directory: string, request: MountRequest): void {
+  // FFI open(2), chdir(2), fchdir(2): one synchronous window; no other code of this thread runs in it, and pool
+  // threads use absolute paths only.
+  const c = libc();
+  const home = checked(c.open(cString("."), O_PATH | O_CLOEXEC), "open", ".");
+  try {
+    checked(c.chdir(cString(directory)), "chdir", directory);
+    mount(request);
+  } finally {
+    c.fchdir(home);
+    c.close(home);
+  }
+}
