@@ -1,4 +1,4 @@
-import { ConfigError } from "./_toml.ts";
+import { ConfigError } from "./toml.ts";
 import type { RawValue } from "./option.ts";
 import type { ConfigValues, SourcedTable } from "./values.ts";
 

@@ -1,8 +1,8 @@
 import { messageOf } from "../base/errors.ts";
-import { asTable, ConfigError, parseToml, type Table } from "./_toml.ts";
+import { asTable, ConfigError, parseToml, type Table } from "./toml.ts";
 import { HANDLER, type Place, PLACES } from "./schema.ts";
 import type { OptionTable, RawValue } from "./option.ts";
-import { fromText } from "./_toml.ts";
+import { fromText } from "./toml.ts";
 import { ConfigValues } from "./values.ts";
 
 /** Read when no other file is named. */

@@ -1,4 +1,4 @@
-import { asTable, ConfigError, fromText, fromToml, type Table } from "./_toml.ts";
+import { asTable, ConfigError, fromText, fromToml, type Table } from "./toml.ts";
 import { nearest } from "./_nearest.ts";
 import type { OptionTable, RawValue } from "./option.ts";
 import { HANDLER, PLACE_BY_PATH, PLACES, SECTION_PATH, WORKLOAD, WORKLOAD_RESOURCES } from "./schema.ts";

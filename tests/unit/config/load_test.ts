@@ -1,5 +1,5 @@
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
-import { ConfigError } from "../../../src/config/_toml.ts";
+import { ConfigError } from "../../../src/config/toml.ts";
 import { buildConfig } from "../../../src/config/build.ts";
 import { loadValues } from "../../../src/config/load.ts";
 import { loadFiles, loadText } from "./_fixtures.ts";
