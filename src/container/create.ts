@@ -113,7 +113,8 @@ async function build(
 
   context.stage("container spec configuration");
   const user = resolveUser(spec.security, image.defaults.user, accountFiles(rootfs));
-  const bundle = await buildBundleSpec({ pod, spec, image, user, rootfs, record, node: deps.node });
+  const targetPid = pidOfTarget(deps, spec);
+  const bundle = await buildBundleSpec({ pod, spec, image, user, rootfs, record, node: deps.node, targetPid });
   await Deno.writeTextFile(`${places.runDirectory}/config.json`, JSON.stringify(bundle.spec), { mode: 0o600 });
   if (record.logFile !== "") await Deno.mkdir(dirname(record.logFile), { recursive: true, mode: 0o755 });
 
@@ -136,6 +137,13 @@ async function build(
       mounts: bundle.mounts,
       user: { uid: user.uid, gid: user.gid, supplementalGroups: user.supplementalGroups },
     }));
+}
+
+function pidOfTarget(deps: ContainerDeps, spec: ContainerSpec): number | undefined {
+  const { pid } = spec.security.namespaces;
+  if (pid.kind !== "target") return undefined;
+  const target = deps.records.find(pid.containerId);
+  return target?.state === "running" ? target.process?.pid : undefined;
 }
 
 function accountFiles(rootfs: string): { passwd: string; group: string } {

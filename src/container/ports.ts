@@ -138,6 +138,11 @@ export interface NodeDefaults {
   readonly defaultCapabilities: readonly string[];
   /** Capabilities that the daemon itself has and can hand on, as `CAP_X`. */
   readonly availableCapabilities: ReadonlySet<string>;
+  readonly addInheritableCapabilities: boolean;
+  /** The runtime specification that the runtimes know. */
+  readonly ociVersion: string;
+  /** Whether containers get a cgroup namespace of their own (cgroup v2). */
+  readonly cgroupNamespaces: boolean;
   readonly defaultEnv: readonly string[];
   readonly defaultUlimits: ReadonlyArray<{ readonly type: string; readonly soft: number; readonly hard: number }>;
   readonly defaultSysctls: Readonly<Record<string, string>>;
@@ -147,7 +152,5 @@ export interface NodeDefaults {
   readonly minOomScoreAdj: number;
   /** Whether the runtimes find a hugetlb controller. */
   readonly hasHugetlb: boolean;
-  readonly minMemoryBytes: (handler: string) => number;
-  readonly stopTimeoutMs: number;
   readonly createTimeoutMs: number;
 }

@@ -1,0 +1,169 @@
+import { InvalidArgumentError, UnimplementedError } from "../base/errors.ts";
+import { resolveCapabilities } from "../oci/spec/capabilities.ts";
+import { deviceRules } from "../oci/spec/devices.ts";
+import { ociResources } from "../oci/spec/resources.ts";
+import type { OciNamespace, OciProcess, OciSpec } from "../oci/spec/types.ts";
+import { grantedDevices } from "./devices.ts";
+import { containerMounts } from "./mounts.ts";
+import type { ContainerImage, NodeDefaults, PodContext } from "./ports.ts";
+import type { ContainerRecord, ContainerSpec, PidMode, ReportedMount } from "./types.ts";
+import type { ResolvedUser } from "./user.ts";
+
+/** Everything that shapes a container's runtime configuration. */
+export interface BundleInput {
+  readonly pod: PodContext;
+  readonly spec: ContainerSpec;
+  readonly image: ContainerImage;
+  readonly user: ResolvedUser;
+  readonly rootfs: string;
+  readonly record: ContainerRecord;
+  readonly node: NodeDefaults;
+  /** Pid of the container whose PID namespace is joined, for the mode `target`. */
+  readonly targetPid: number | undefined;
+}
+
+/** The runtime configuration, and the mounts as ContainerStatus reports them. */
+export interface BundleSpec {
+  readonly spec: OciSpec;
+  readonly mounts: readonly ReportedMount[];
+}
+
+/** @throws InvalidArgumentError, UnimplementedError for what this node or this version cannot give */
+export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
+  const { spec, node, record, rootfs } = input;
+  const { security } = spec;
+  if (spec.cdiDevices.length > 0) throw new UnimplementedError("CDI devices are not supported yet");
+  const [mounts, devices] = await Promise.all([containerMounts(input), grantedDevices(spec)]);
+  const { privileged } = security;
+  return {
+    mounts: mounts.reported,
+    spec: {
+      ociVersion: node.ociVersion,
+      process: processOf(input),
+      root: { path: rootfs, readonly: security.readonlyRootfs || node.readOnly },
+      mounts: mounts.mounts,
+      annotations: annotationsOf(input),
+      linux: {
+        namespaces: namespacesOf(input),
+        devices: devices.map(({ device }) => device),
+        cgroupsPath: record.cgroupPath,
+        resources: ociResources(spec.resources, {
+          deviceRules: deviceRules(devices, { privileged }),
+          pidsLimit: node.pidsLimit,
+          hasHugetlb: node.hasHugetlb,
+        }),
+        ...(mounts.rootPropagation === undefined ? {} : { rootfsPropagation: mounts.rootPropagation }),
+        maskedPaths: privileged ? [] : security.maskedPaths,
+        readonlyPaths: privileged ? [] : security.readonlyPaths,
+      },
+    },
+  };
+}
+
+function processOf(input: BundleInput): OciProcess {
+  const { spec, image, user, node } = input;
+  const { security } = spec;
+  const { sets } = resolveCapabilities({
+    privileged: security.privileged,
+    ...security.capabilities,
+    defaults: node.defaultCapabilities,
+    available: node.availableCapabilities,
+    addInheritable: node.addInheritableCapabilities,
+  });
+  const workingDir = spec.workingDir === "" ? image.defaults.workingDir : spec.workingDir;
+  return {
+    terminal: spec.tty,
+    user: { uid: user.uid, gid: user.gid, additionalGids: user.supplementalGroups },
+    args: commandLine(spec, image),
+    env: environment(input),
+    cwd: workingDir === "" ? "/" : workingDir,
+    capabilities: sets,
+    noNewPrivileges: security.noNewPrivs,
+    rlimits: node.defaultUlimits,
+    oomScoreAdj: Math.max(spec.resources.oomScoreAdj ?? 0, node.minOomScoreAdj),
+  };
+}
+
+/** Kubernetes' rule: a command replaces the image's entrypoint and its arguments; arguments replace only those. */
+function commandLine(spec: ContainerSpec, image: ContainerImage): readonly string[] {
+  const { entrypoint, cmd } = image.defaults;
+  const line = spec.command.length > 0
+    ? [...spec.command, ...spec.args]
+    : [...entrypoint, ...(spec.args.length > 0 ? spec.args : cmd)];
+  if (line.length > 0) return line;
+  throw new InvalidArgumentError(
+    `image ${image.name} has neither entrypoint nor command, and the request gives none: say what to run`,
+  );
+}
+
+const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** The node's environment, then the image's, then the request's; a later value takes an earlier one's place. */
+function environment({ spec, image, pod, node }: BundleInput): string[] {
+  const values = new Map<string, string>();
+  const put = (line: string): void => void values.set(line.split("=", 1)[0] ?? line, line);
+  put(DEFAULT_PATH);
+  if (spec.tty) put("TERM=xterm");
+  put(`HOSTNAME=${pod.hostname}`);
+  node.defaultEnv.forEach(put);
+  image.defaults.env.forEach(put);
+  for (const { key, value } of spec.env) put(`${key}=${value}`);
+  return [...values.values()];
+}
+
+function namespacesOf({ pod, spec, node, targetPid }: BundleInput): OciNamespace[] {
+  const { network, ipc, uts } = pod.namespaces;
+  const pid = pidNamespace(spec.security.namespaces.pid, { pod, targetPid });
+  return [
+    { type: "mount" },
+    ...(pid === undefined ? [] : [pid]),
+    ...(network === undefined ? [] : [{ type: "network", path: network } as const]),
+    ...(ipc === undefined ? [] : [{ type: "ipc", path: ipc } as const]),
+    ...(uts === undefined ? [] : [{ type: "uts", path: uts } as const]),
+    ...(node.cgroupNamespaces ? [{ type: "cgroup" } as const] : []),
+  ];
+}
+
+function pidNamespace(
+  mode: PidMode,
+  { pod, targetPid }: { pod: PodContext; targetPid: number | undefined },
+): OciNamespace | undefined {
+  switch (mode.kind) {
+    case "node":
+      return undefined;
+    case "container":
+      return { type: "pid" };
+    case "pod":
+      if (pod.namespaces.pid === undefined) {
+        throw new InvalidArgumentError(`pod sandbox ${pod.id} was not made for a shared PID namespace`);
+      }
+      return { type: "pid", path: pod.namespaces.pid };
+    case "target":
+      if (targetPid === undefined) {
+        throw new InvalidArgumentError(`container ${mode.containerId}, whose PID namespace is asked for, does not run`);
+      }
+      return { type: "pid", path: `/proc/${targetPid}/ns/pid` };
+  }
+}
+
+/** What tools that read a running container's configuration look for. */
+function annotationsOf({ pod, spec, record, image }: BundleInput): Record<string, string> {
+  const own = "io.kubernetes.cri-o.";
+  return {
+    "io.container.manager": "cri-o",
+    "io.kubernetes.container.name": spec.metadata.name,
+    "io.kubernetes.pod.name": pod.name,
+    "io.kubernetes.pod.namespace": pod.namespace,
+    "io.kubernetes.pod.uid": pod.uid,
+    [`${own}ContainerType`]: "container",
+    [`${own}ContainerID`]: record.id,
+    [`${own}SandboxID`]: pod.id,
+    [`${own}Name`]: record.name,
+    [`${own}Image`]: image.id,
+    [`${own}ImageName`]: image.name,
+    [`${own}LogPath`]: record.logFile,
+    [`${own}TTY`]: String(spec.tty),
+    [`${own}Stdin`]: String(spec.stdin),
+    [`${own}StdinOnce`]: String(spec.stdinOnce),
+  };
+}
