@@ -23,7 +23,6 @@ export async function containerMounts(
   const volumes = await Promise.all(spec.mounts.map(volume));
   const defaults = defaultMounts({
     privileged,
-    ownNetwork: !pod.hostNetwork,
     shmPath: pod.shmPath,
     hostIpc: pod.namespaces.ipc === undefined,
   });

@@ -2,8 +2,6 @@ import type { OciMount } from "./types.ts";
 
 export interface DefaultMountOptions {
   readonly privileged: boolean;
-  /** The pod has a network namespace of its own; without one sysfs shows the node's devices. */
-  readonly ownNetwork: boolean;
   /** Source of `/dev/shm`. */
   readonly shmPath: string;
   /** The node's POSIX message queues, where the container shares the node's IPC namespace. */

@@ -1,0 +1,112 @@
+import type { ProcessIdentity } from "../container/types.ts";
+import { defaultMounts } from "../oci/spec/mounts.ts";
+import type { OciSpec } from "../oci/spec/types.ts";
+import { pauseProgram } from "./pause_program.ts";
+import type { InfraProcesses } from "./ports.ts";
+import type { SandboxRecord } from "./types.ts";
+
+/** What the infra process needs of an OCI runtime: it has no log, no exit code to keep, and so no monitor. */
+export interface DetachedRuntime {
+  /** Creates and starts a container without terminal or monitor. */
+  runDetached(
+    id: string,
+    request: { readonly bundle: string },
+    options: { readonly signal: AbortSignal },
+  ): Promise<ProcessIdentity>;
+  /** Kills and deletes it; succeeds when it is gone. */
+  delete(id: string, options: { readonly signal: AbortSignal }): Promise<void>;
+}
+
+export interface InfraOptions {
+  /** Root file system that all infra processes share, read-only; made here. */
+  readonly rootDirectory: string;
+  readonly ociVersion: string;
+  readonly minOomScoreAdj: number;
+  readonly runtimeOf: (handler: string) => DetachedRuntime;
+  readonly cgroupsPath: (parent: string, id: string) => string;
+  readonly removeCgroup: (parent: string, id: string) => Promise<void>;
+  readonly isAlive: (process: ProcessIdentity) => boolean;
+}
+
+const NOBODY = 65_535;
+const OOM_SCORE_ADJ = -998;
+const CPU_SHARES = 2;
+const DELETE_LIMIT_MS = 30_000;
+
+/**
+ * The processes that hold the PID namespaces of pods which share one. Each runs a program of this daemon's own (no
+ * image, no network), as nobody, without capabilities, in a read-only root that has nothing else in it: a container of
+ * the pod that may trace it gains nothing.
+ */
+export class PauseProcesses implements InfraProcesses {
+  #ready: Promise<void> | undefined;
+
+  constructor(private readonly options: InfraOptions) {}
+
+  async start(record: SandboxRecord, options: { signal: AbortSignal }): Promise<ProcessIdentity> {
+    await (this.#ready ??= this.#makeRoot());
+    const bundle = `${record.runDirectory}/infra`;
+    await Deno.mkdir(bundle, { recursive: true, mode: 0o700 });
+    await Deno.writeTextFile(`${bundle}/config.json`, JSON.stringify(this.#spec(record)), { mode: 0o600 });
+    return await this.options.runtimeOf(record.runtimeHandler).runDetached(record.id, { bundle }, options);
+  }
+
+  async remove(record: SandboxRecord): Promise<void> {
+    if (record.spec.security.namespaces.pid.kind !== "pod") return;
+    const signal = AbortSignal.timeout(DELETE_LIMIT_MS);
+    await this.options.runtimeOf(record.runtimeHandler).delete(record.id, { signal });
+    await this.options.removeCgroup(record.cgroupParent, record.id);
+  }
+
+  isAlive(process: ProcessIdentity): boolean {
+    return this.options.isAlive(process);
+  }
+
+  async #makeRoot(): Promise<void> {
+    const { rootDirectory } = this.options;
+    // Mount points must be there: the root is read-only for the runtime as well.
+    for (const directory of ["proc", "dev", "sys"]) {
+      await Deno.mkdir(`${rootDirectory}/${directory}`, { recursive: true, mode: 0o755 });
+    }
+    await Deno.writeFile(`${rootDirectory}/pause.tmp`, pauseProgram(Deno.build.arch), { mode: 0o755 });
+    await Deno.rename(`${rootDirectory}/pause.tmp`, `${rootDirectory}/pause`);
+  }
+
+  #spec(record: SandboxRecord): OciSpec {
+    const { network, ipc, uts } = record.namespaces;
+    const mounts = defaultMounts({ privileged: false, shmPath: record.shmPath, hostIpc: ipc === undefined });
+    return {
+      ociVersion: this.options.ociVersion,
+      process: {
+        terminal: false,
+        user: { uid: NOBODY, gid: NOBODY },
+        args: ["/pause"],
+        env: [],
+        cwd: "/",
+        capabilities: { bounding: [], effective: [], permitted: [] },
+        noNewPrivileges: true,
+        oomScoreAdj: Math.max(OOM_SCORE_ADJ, this.options.minOomScoreAdj),
+      },
+      root: { path: this.options.rootDirectory, readonly: true },
+      mounts: mounts.filter(({ destination }) => destination === "/proc" || destination === "/dev"),
+      annotations: {
+        "io.container.manager": "cri-o",
+        "io.kubernetes.cri-o.ContainerType": "sandbox",
+        "io.kubernetes.cri-o.SandboxID": record.id,
+      },
+      linux: {
+        namespaces: [
+          { type: "pid" },
+          { type: "mount" },
+          ...(network === undefined ? [] : [{ type: "network", path: network } as const]),
+          ...(ipc === undefined ? [] : [{ type: "ipc", path: ipc } as const]),
+          ...(uts === undefined ? [] : [{ type: "uts", path: uts } as const]),
+        ],
+        cgroupsPath: this.options.cgroupsPath(record.cgroupParent, record.id),
+        resources: { cpu: { shares: CPU_SHARES } },
+        maskedPaths: [],
+        readonlyPaths: [],
+      },
+    };
+  }
+}
