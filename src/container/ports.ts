@@ -100,7 +100,7 @@ export interface ContainerCgroups {
   /** The `linux.cgroupsPath` for the runtime, given the pod's parent. */
   containerPath(parent: string, id: ContainerId): string;
   /** Kills what still runs in it (a container without a PID namespace of its own leaves children). */
-  killAll(cgroupsPath: string): Promise<void>;
+  killAll(parent: string, id: ContainerId): Promise<void>;
   /** Removes the container's and its monitor's cgroups; succeeds when they are gone. */
   remove(parent: string, id: ContainerId): Promise<void>;
 }

@@ -88,7 +88,7 @@ export class StopLoops {
   /** Without a PID namespace of its own a container's other processes outlive its init process. */
   async #sweep(record: ContainerRecord): Promise<void> {
     if (record.spec.security.namespaces.pid.kind === "container") return;
-    await this.deps.cgroups.killAll(record.cgroupPath);
+    await this.deps.cgroups.killAll(record.cgroupParent, record.id);
   }
 
   async #kill(record: ContainerRecord, ended: Promise<void>): Promise<void> {

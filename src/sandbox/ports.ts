@@ -56,11 +56,14 @@ export interface PodMounts {
   unmountShm(path: string): Promise<void>;
 }
 
+/** Where a pod's cgroups hang. The kubelet makes and removes the pod's own; we only what lies below. */
 export interface PodCgroups {
-  /** The cgroup parent to use for a request's, which may be empty. */
+  /**
+   * The cgroup parent to use for a request's, which may be empty.
+   *
+   * @throws InvalidArgumentError when it does not fit the cgroup driver
+   */
   parent(requested: string): string;
-  /** Removes what we made below a pod's parent, and the parent when it was ours; succeeds when it is gone. */
-  remove(parent: string): Promise<void>;
 }
 
 /** The containers of a pod. */

@@ -1,4 +1,3 @@
-import { messageOf } from "../base/errors.ts";
 import type { SandboxDeps } from "./deps.ts";
 import type { PodAttachment } from "./ports.ts";
 import type { SandboxRecord } from "./types.ts";
@@ -46,9 +45,6 @@ export async function releaseHost(deps: SandboxDeps, record: SandboxRecord): Pro
 export async function tearDownSandbox(deps: SandboxDeps, record: SandboxRecord): Promise<void> {
   await detachNetwork(deps, record);
   await releaseHost(deps, record);
-  await deps.cgroups.remove(record.cgroupParent).catch((error) => {
-    deps.log.warn(`cgroup of a removed pod stays for now: ${messageOf(error)}`, { sandbox: record.id });
-  });
   try {
     await Deno.remove(record.runDirectory, { recursive: true });
   } catch (error) {

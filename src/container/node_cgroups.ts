@@ -1,0 +1,36 @@
+import type { ContainerId } from "../base/ids.ts";
+import {
+  type CgroupDriver,
+  containerCgroup,
+  DEFAULT_PARENT,
+  monitorCgroup,
+  podCgroup,
+  runtimeCgroupsPath,
+} from "../cgroup/paths.ts";
+import type { CgroupTree } from "../cgroup/tree.ts";
+import type { ContainerCgroups } from "./ports.ts";
+
+/** The cgroups of containers and their monitors, by the node's cgroup driver. */
+export class NodeCgroups implements ContainerCgroups {
+  constructor(private readonly driver: CgroupDriver, private readonly tree: CgroupTree) {}
+
+  /** The parent for a pod that asks for `requested`, checked. */
+  parent(requested: string): string {
+    const parent = requested === "" ? DEFAULT_PARENT[this.driver] : requested;
+    podCgroup({ driver: this.driver, parent });
+    return parent;
+  }
+
+  containerPath(parent: string, id: string): string {
+    return runtimeCgroupsPath({ driver: this.driver, parent, id });
+  }
+
+  async killAll(parent: string, id: ContainerId): Promise<void> {
+    await this.tree.kill(containerCgroup({ driver: this.driver, parent, id }));
+  }
+
+  async remove(parent: string, id: string): Promise<void> {
+    const place = { driver: this.driver, parent, id };
+    await Promise.all([this.tree.remove(containerCgroup(place)), this.tree.remove(monitorCgroup(place))]);
+  }
+}
