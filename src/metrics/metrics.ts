@@ -1,0 +1,93 @@
+import type { Counter, Gauge, Registry, Summary } from "prom-client";
+
+/** Put before the name of each metric. */
+export const METRIC_PREFIX = "container_runtime_crio_";
+
+/** Told of the end of each operation. */
+export interface OperationObserver {
+  /** @param operation name of the RPC, e.g. `RunPodSandbox`; @param durationMs how long it took */
+  observe(operation: string, durationMs: number, failed: boolean): void;
+}
+
+/** For a daemon without metrics. */
+export const noMetrics: OperationObserver = { observe: (): void => {} };
+
+export interface MetricsOptions {
+  /** Names of the metrics to offer, with or without `crio_` or `container_runtime_` before them. Default: all. */
+  readonly collectors?: readonly string[];
+}
+
+/** The daemon's metrics; made only where the endpoint is on, because the library costs start-up time and memory. */
+export class Metrics implements OperationObserver {
+  readonly #registry: Registry;
+  readonly #total: Counter<"operation"> | undefined;
+  readonly #errors: Counter<"operation"> | undefined;
+  readonly #latency: Gauge<"operation"> | undefined;
+  readonly #quantiles: Summary<"operation"> | undefined;
+
+  private constructor(client: typeof import("prom-client"), wanted: (name: string) => boolean) {
+    this.#registry = new client.Registry();
+    const common = { registers: [this.#registry], labelNames: ["operation"] as const };
+    const make = <T>(name: string, build: (name: string) => T): T | undefined => {
+      return wanted(name) ? build(METRIC_PREFIX + name) : undefined;
+    };
+    this.#total = make("operations_total", (name) => {
+      return new client.Counter({ ...common, name, help: "Operations by name." });
+    });
+    this.#errors = make("operations_errors_total", (name) => {
+      return new client.Counter({ ...common, name, help: "Operations that failed, by name." });
+    });
+    this.#latency = make("operations_latency_seconds", (name) => {
+      return new client.Gauge({ ...common, name, help: "Duration of the last operation in seconds, by name." });
+    });
+    this.#quantiles = make("operations_latency_seconds_total", (name) => {
+      // Old samples age out: the digests stay small however long the daemon runs.
+      const window = { maxAgeSeconds: 600, ageBuckets: 2, percentiles: [0.5, 0.9, 0.99], pruneAgedBuckets: true };
+      return new client.Summary({ ...common, ...window, name, help: "Durations of operations in seconds, by name." });
+    });
+    addProcessMetrics(client, this.#registry);
+  }
+
+  /** Loads the metrics library. */
+  static async create(options: MetricsOptions = {}): Promise<Metrics> {
+    const names = options.collectors?.map((name) => name.replace(/^(?:container_runtime_)?(?:crio_)?/, ""));
+    const wanted = names === undefined ? undefined : new Set(names);
+    return new Metrics(await import("prom-client"), (name) => wanted?.has(name) ?? true);
+  }
+
+  observe(operation: string, durationMs: number, failed: boolean): void {
+    const seconds = durationMs / 1000;
+    this.#total?.inc({ operation });
+    if (failed) this.#errors?.inc({ operation });
+    this.#latency?.set({ operation }, seconds);
+    this.#quantiles?.observe({ operation }, seconds);
+  }
+
+  /** All metrics in the text format of Prometheus. */
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  /** Of what `text` gives. */
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+}
+
+// The library's own process metrics poll and keep histograms of the event loop; these are read at the scrape.
+function addProcessMetrics(client: typeof import("prom-client"), registry: Registry): void {
+  const gauge = (name: string, help: string, read: () => number): void => {
+    new client.Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect(): void {
+        this.set(read());
+      },
+    });
+  };
+  const startSeconds = performance.timeOrigin / 1000;
+  gauge("process_start_time_seconds", "Start of the process since the epoch in seconds.", () => startSeconds);
+  gauge("process_resident_memory_bytes", "Resident memory in bytes.", () => Deno.memoryUsage().rss);
+  gauge("process_heap_bytes", "Heap of the JavaScript engine in bytes.", () => Deno.memoryUsage().heapUsed);
+}

@@ -1,0 +1,152 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { type ErrorKind, firstFailure, messageOf, PodError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import { containerDocument, infoDocument, sandboxDocument } from "./_documents.ts";
+import type { StatusDeps } from "./types.ts";
+
+/** Answers one HTTP/1.1 request; what node:http calls a request listener. */
+export type RequestListener = (request: IncomingMessage, response: ServerResponse) => void;
+
+/**
+ * The HTTP API on the CRI socket: `/info`, `/containers/:id`, `/config`, `/pause/:id`, `/unpause/:id`, `/debug`.
+ *
+ * Paths, documents, codes and texts are CRI-O's; cAdvisor reads the first two. Requests that change something are
+ * refused when a browser sent them (an `Origin` header).
+ */
+export function createStatusHandler(deps: StatusDeps & { readonly log: Logger }): RequestListener {
+  return (request, response) => {
+    const gone = new AbortController();
+    response.on("close", () => gone.abort());
+    answer(deps, request, gone.signal).then(
+      (reply) => send(response, reply, { head: request.method === "HEAD" }),
+      (error) => {
+        deps.log.error("request on the socket failed", { path: request.url ?? "", error: messageOf(error) });
+        send(response, plain(HTTP_STATUS[kindOf(error)], messageOf(error)), { head: false });
+      },
+    );
+  };
+}
+
+interface Reply {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+}
+
+type Route = (deps: StatusDeps, id: string, signal: AbortSignal) => Reply | Promise<Reply>;
+
+const ROUTES: Readonly<Record<string, Route>> = {
+  info: (deps) => json(infoDocument(deps.info())),
+  config: (deps) => ({ status: 200, type: "application/toml", body: deps.configToml() }),
+  debug: async (deps) => json(JSON.stringify(await debugDocument(deps), undefined, 2)),
+  "containers/": containerReply,
+  "pause/": (deps, id, signal) => changeState(deps, { id, from: "running", signal, change: deps.pause }),
+  "unpause/": (deps, id, signal) => changeState(deps, { id, from: "paused", signal, change: deps.unpause }),
+};
+const CHANGING: ReadonlySet<string> = new Set(["pause/", "unpause/"]);
+
+async function answer(deps: StatusDeps, request: IncomingMessage, signal: AbortSignal): Promise<Reply> {
+  const path = (request.url ?? "").split(/[?#]/, 1)[0] ?? "";
+  const match = /^\/(info|config|debug|containers\/|pause\/|unpause\/)([^/]*)$/.exec(path);
+  const name = match?.[1] ?? "";
+  const route = ROUTES[name];
+  const id = decoded(match?.[2] ?? "");
+  if (route === undefined || (id === "") === name.endsWith("/")) return plain(404, "404 page not found");
+  if (request.method !== "GET" && request.method !== "HEAD") return plain(405, "only GET");
+  if (CHANGING.has(name) && (request.method === "HEAD" || request.headers.origin !== undefined)) {
+    return plain(403, "state changes from a web page are refused");
+  }
+  return await route(deps, id, signal);
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a stray % names nothing that exists
+  }
+}
+
+function containerReply(deps: StatusDeps, id: string): Reply {
+  const container = deps.findContainer(id);
+  const sandbox = deps.findSandbox(container?.sandboxId ?? id);
+  if (container !== undefined) {
+    if (sandbox === undefined) return plain(404, `can't find the sandbox for container id ${id}`);
+    return json(containerDocument(container, sandbox));
+  }
+  return sandbox === undefined ? plain(404, `can't find the container with id ${id}`) : json(sandboxDocument(sandbox));
+}
+
+interface StateChange {
+  readonly id: string;
+  readonly from: "running" | "paused";
+  readonly signal: AbortSignal;
+  change(id: string, options: { readonly signal: AbortSignal }): Promise<void>;
+}
+
+async function changeState(deps: StatusDeps, { id, from, signal, change }: StateChange): Promise<Reply> {
+  const container = deps.findContainer(id);
+  if (container === undefined) return plain(404, `can't find the container with id ${id}`);
+  if (container.state !== from) {
+    return plain(409, `container is not in ${from} state, now is ${container.state}`);
+  }
+  await change.call(deps, container.id, { signal });
+  return { status: 200, type: "text/html", body: "200 OK" };
+}
+
+async function debugDocument(deps: StatusDeps): Promise<Readonly<Record<string, unknown>>> {
+  const handles = await openHandles();
+  const memory = Deno.memoryUsage();
+  const uptimeSeconds = Math.round(performance.now() / 1000);
+  return { pid: Deno.pid, uptimeSeconds, openHandles: handles, memoryBytes: memory, ...deps.debug() };
+}
+
+/** Open file descriptors by kind: `socket`, `pipe`, `anon_inode:[eventpoll]`, `file`. */
+async function openHandles(): Promise<Record<string, number>> {
+  const counts: Record<string, number> = { total: 0 };
+  for await (const { name } of Deno.readDir("/proc/self/fd")) {
+    const target = await Deno.readLink(`/proc/self/fd/${name}`).catch(() => undefined);
+    if (target === undefined) continue; // closed meanwhile
+    const kind = target.startsWith("/") ? "file" : target.replace(/:\[?\d+\]?$/, "");
+    counts[kind] = (counts[kind] ?? 0) + 1;
+    counts["total"] = (counts["total"] ?? 0) + 1;
+  }
+  return counts;
+}
+
+function json(body: string): Reply {
+  return { status: 200, type: "application/json", body };
+}
+
+function plain(status: number, message: string): Reply {
+  return { status, type: "text/plain; charset=utf-8", body: `${message}\n` };
+}
+
+function send(response: ServerResponse, { status, type, body }: Reply, options: { head: boolean }): void {
+  if (response.destroyed) return;
+  const headers = { "content-type": type, "content-length": new TextEncoder().encode(body).length };
+  response.writeHead(status, { ...headers, "x-content-type-options": "nosniff" });
+  response.end(options.head ? undefined : body);
+}
+
+const HTTP_STATUS: Readonly<Record<ErrorKind, number>> = {
+  not_found: 404,
+  already_exists: 409,
+  invalid_argument: 400,
+  failed_precondition: 409,
+  resource_exhausted: 503,
+  unavailable: 503,
+  registry_unavailable: 503,
+  signature_validation_failed: 500,
+  permission_denied: 403,
+  unimplemented: 501,
+  deadline_exceeded: 504,
+  cancelled: 499,
+  data_loss: 500,
+  internal: 500,
+};
+
+function kindOf(thrown: unknown): ErrorKind {
+  const first = firstFailure(thrown);
+  return first instanceof PodError ? first.kind : "internal";
+}

@@ -1,0 +1,37 @@
+import type { ContainerRecord } from "../container/types.ts";
+import type { SandboxRecord } from "../sandbox/types.ts";
+
+/** A range of user or group ids that is the same for all pods. */
+export interface DefaultIdMap {
+  readonly containerId: number;
+  readonly hostId: number;
+  readonly size: number;
+}
+
+/** What `/info` tells of the node. */
+export interface NodeInfo {
+  readonly storageDriver: string;
+  readonly storageRoot: string;
+  /** Directory of image layers where it is not below the root; else empty. */
+  readonly storageImage: string;
+  readonly cgroupDriver: string;
+  readonly uidMaps?: readonly DefaultIdMap[];
+  readonly gidMaps?: readonly DefaultIdMap[];
+}
+
+/** What this folder needs from the rest of the daemon. */
+export interface StatusDeps {
+  /** By id or unique prefix of it. May throw when a prefix names several. */
+  findContainer(id: string): ContainerRecord | undefined;
+  /** By id or unique prefix of it. May throw when a prefix names several. */
+  findSandbox(id: string): SandboxRecord | undefined;
+  /** Freezes a running container. */
+  pause(id: string, options: { readonly signal: AbortSignal }): Promise<void>;
+  /** Lets a paused container go on. */
+  unpause(id: string, options: { readonly signal: AbortSignal }): Promise<void>;
+  info(): NodeInfo;
+  /** The effective configuration. */
+  configToml(): string;
+  /** What the daemon is doing: running requests, held locks, counts of records. Plain JSON data. */
+  debug(): Readonly<Record<string, unknown>>;
+}
