@@ -1,0 +1,24 @@
+import { InvalidArgumentError } from "../../base/errors.ts";
+import type { ExecSyncRequest, ExecSyncResponse } from "../gen/api.ts";
+import type { CommandOutcome } from "../operations.ts";
+import { clean } from "./_checks.ts";
+import { requestId } from "./request_id.ts";
+import { execTimeoutMs } from "./timeout.ts";
+
+/** A command to run in a container, checked as far as that needs no state. */
+export function execRequest(request: ExecSyncRequest): { id: string; command: string[]; timeoutMs: number } {
+  const id = requestId(request.containerId, "container_id");
+  if (request.cmd.length === 0) throw new InvalidArgumentError("cmd is empty");
+  const command = request.cmd.map((word) => clean(word, "cmd"));
+  return { id, command, timeoutMs: execTimeoutMs(request.timeout) };
+}
+
+/** A command that ran out of time is an answer, not an error: so a probe fails, and is not merely unknown. */
+export function execResponse(outcome: CommandOutcome): ExecSyncResponse {
+  const { stdout, stderr, exitCode, timedOut } = outcome;
+  if (timedOut) return { stdout, stderr: TIMED_OUT, exitCode: -1 };
+  return { stdout, stderr, exitCode };
+}
+
+/** The words that CRI-O's clients know. */
+const TIMED_OUT = new TextEncoder().encode("command timed out");

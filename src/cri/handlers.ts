@@ -1,0 +1,28 @@
+import { containerHandlers } from "./containers.ts";
+import { execHandlers } from "./exec.ts";
+import { imageHandlers } from "./images.ts";
+import { nodeHandlers } from "./node.ts";
+import type { ContainerOperations, ImageOperations, NodeOperations, SandboxOperations } from "./operations.ts";
+import { sandboxHandlers } from "./sandboxes.ts";
+import type { ImageHandlers, RuntimeHandlers } from "./server.ts";
+
+/** The rest of the daemon, as the handlers see it. */
+export interface CriOperations {
+  readonly sandboxes: SandboxOperations;
+  readonly containers: ContainerOperations;
+  readonly images: ImageOperations;
+  readonly node: NodeOperations;
+}
+
+/** All handlers of both services; what is not here answers UNIMPLEMENTED. */
+export function criHandlers(operations: CriOperations): { runtime: RuntimeHandlers; image: ImageHandlers } {
+  return {
+    runtime: {
+      ...nodeHandlers(operations.node),
+      ...sandboxHandlers(operations.sandboxes),
+      ...containerHandlers(operations),
+      ...execHandlers(operations.containers),
+    },
+    image: imageHandlers(operations.images),
+  };
+}
