@@ -1,7 +1,7 @@
 import { atStage, FailedPreconditionError, messageOf } from "../base/errors.ts";
 import { type ContainerId, newContainerId } from "../base/ids.ts";
 import type { OperationContext } from "../base/joint_operations.ts";
-import { readFileInRoot } from "../linux/rooted.ts";
+import { makeDirectoriesInRoot, readFileInRoot } from "../linux/rooted.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { buildBundleSpec } from "./bundle_spec.ts";
 import type { ContainerImage, PodContext } from "./ports.ts";
@@ -115,6 +115,8 @@ async function build(
   const user = resolveUser(spec.security, image.defaults.user, accountFiles(rootfs));
   const targetPid = pidOfTarget(deps, spec);
   const bundle = await buildBundleSpec({ pod, spec, image, user, rootfs, record, node: deps.node, targetPid });
+  // The working directory and the image's volumes need not be in its layers.
+  for (const path of [bundle.spec.process.cwd, ...image.defaults.volumes]) makeDirectoriesInRoot(rootfs, path);
   await Deno.writeTextFile(`${places.runDirectory}/config.json`, JSON.stringify(bundle.spec), { mode: 0o600 });
   if (record.logFile !== "") await Deno.mkdir(dirname(record.logFile), { recursive: true, mode: 0o755 });
 

@@ -1,22 +1,13 @@
-import { checked, cString, errno, lazyLibc } from "./_libc.ts";
-import { ErrnoError } from "./errno.ts";
+import { checked, cString, lazyLibc } from "./_libc.ts";
+import { EEXIST, ENOENT, ENOTDIR, mkdirat, must, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, openInRoot } from "./at.ts";
 
 const libc = lazyLibc({
   open: { parameters: ["buffer", "i32"], result: "i32" },
-  syscall: { parameters: ["i64", "i32", "buffer", "buffer", "usize"], result: "i64" },
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   close: { parameters: ["i32"], result: "i32" },
 });
 
-const O_RDONLY = 0;
 const O_NONBLOCK = 0o4000;
-const O_CLOEXEC = 0o2000000;
-const O_PATH = 0o10000000;
-const O_DIRECTORY = Deno.build.arch === "aarch64" ? 0o40000 : 0o200000;
-/** openat2(2): the same number on every architecture since Linux 5.6. */
-const SYS_OPENAT2 = 437n;
-const RESOLVE_NO_MAGICLINKS = 0x02n;
-const RESOLVE_IN_ROOT = 0x10n;
 const FIRST_READ_BYTES = 16 * 1024;
 
 /**
@@ -28,32 +19,41 @@ const FIRST_READ_BYTES = 16 * 1024;
  * @throws ErrnoError for everything else, such as ELOOP
  */
 export function readFileInRoot(root: string, path: string, options: { maxBytes: number }): Uint8Array | undefined {
-  // FFI open(2), openat2(2), read(2): local files, opened non-blocking; the buffers live over the calls.
-  const c = libc();
-  const rootFd = checked(c.open(cString(root), O_PATH | O_DIRECTORY | O_CLOEXEC), "open", root);
-  try {
-    // struct open_how (linux/openat2.h): flags, mode, resolve
-    const how = new BigUint64Array([
-      BigInt(O_RDONLY | O_NONBLOCK | O_CLOEXEC),
-      0n,
-      RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-    ]);
-    const fd = Number(c.syscall(SYS_OPENAT2, rootFd, cString(path), how, BigInt(how.byteLength)));
-    if (fd === -1) {
-      const code = errno();
-      const ENOENT = 2;
-      const ENOTDIR = 20;
-      if (code === ENOENT || code === ENOTDIR) return undefined;
-      throw new ErrnoError("openat2", code, `${root} ${path}`);
-    }
-    try {
-      return readUpTo(fd, options.maxBytes);
-    } finally {
-      c.close(fd);
-    }
-  } finally {
-    c.close(rootFd);
+  using rootFd = openRoot(root);
+  const fd = openInRoot(rootFd.fd, cString(path), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (fd === -ENOENT || fd === -ENOTDIR) return undefined;
+  using _file = closing(must(fd, "openat2", `${root} ${path}`));
+  return readUpTo(fd, options.maxBytes);
+}
+
+/**
+ * Makes a directory with its parents (mode 0755, root:root) below a directory that an image controls; links on the way
+ * stay inside `root`. Succeeds when it is there.
+ *
+ * @throws ErrnoError, such as ENOTDIR when a file is in the way
+ */
+export function makeDirectoriesInRoot(root: string, path: string): void {
+  using rootFd = openRoot(root);
+  const parts = path.split("/").filter((part) => part !== "" && part !== ".");
+  for (let depth = 0; depth < parts.length; depth++) {
+    const parent = `/${parts.slice(0, depth).join("/")}`;
+    const name = parts[depth] ?? "";
+    if (name === "..") continue;
+    using parentFd = closing(
+      must(openInRoot(rootFd.fd, cString(parent), O_PATH | O_DIRECTORY | O_CLOEXEC), "openat2", `${root} ${parent}`),
+    );
+    const made = mkdirat(parentFd.fd, cString(name), 0o755);
+    if (made !== -EEXIST) must(made, "mkdirat", `${root} ${parent} ${name}`);
   }
+}
+
+function openRoot(root: string): { readonly fd: number } & Disposable {
+  // FFI open(2) of a local directory; the path lives over the call.
+  return closing(checked(libc().open(cString(root), O_PATH | O_DIRECTORY | O_CLOEXEC), "open", root));
+}
+
+function closing(fd: number): { readonly fd: number } & Disposable {
+  return { fd, [Symbol.dispose]: (): void => void libc().close(fd) };
 }
 
 function readUpTo(fd: number, maxBytes: number): Uint8Array {
@@ -65,6 +65,7 @@ function readUpTo(fd: number, maxBytes: number): Uint8Array {
       longer.set(bytes);
       bytes = longer;
     }
+    // FFI read(2): opened non-blocking; the buffer lives over the call.
     const got = checked(Number(libc().read(fd, bytes.subarray(length), BigInt(bytes.length - length))), "read");
     if (got === 0) break;
     length += got;
