@@ -1,0 +1,85 @@
+import { VERSION } from "../base/version.ts";
+import { buildConfig } from "../config/build.ts";
+import { loadValues } from "../config/load.ts";
+import { PLACES } from "../config/schema.ts";
+import { defaultTemplate, renderToml } from "../config/template.ts";
+import type { ConfigValues } from "../config/values.ts";
+import { print, printError } from "./_output.ts";
+import { type FlagSpec, isSet, lastValue, type ParsedFlags, parseFlags, UsageError } from "./flags.ts";
+
+const CONFIG: readonly FlagSpec[] = [
+  { name: "config", aliases: ["c"], boolean: false },
+  { name: "config-dir", aliases: ["d"], boolean: false },
+  { name: "runtimes", boolean: false },
+  { name: "address", boolean: false },
+  { name: "help", aliases: ["h"], boolean: true },
+  { name: "version", aliases: ["v"], boolean: true },
+];
+
+/** All global flags: those of the schema and the few that have no option. */
+export function globalFlags(): readonly FlagSpec[] {
+  const fromSchema = PLACES.flatMap(({ option }) => {
+    const { flag, aliases, kind } = option;
+    return flag === undefined ? [] : [{ name: flag, aliases, boolean: kind === "boolean" }];
+  });
+  return [...CONFIG, ...fromSchema];
+}
+
+/** Commands behind global flags: the daemon when there is none. */
+export async function globalCommand(args: readonly string[]): Promise<number> {
+  const parsed = parseFlags(args, globalFlags());
+  const [command = "", ...rest] = parsed.rest;
+  if (isSet(parsed, "help")) return await help();
+  if (isSet(parsed, "version")) {
+    print(`crio version ${VERSION}\n`);
+    return 0;
+  }
+  switch (command) {
+    case "":
+      return await (await import("./serve.ts")).serveCommand(await valuesOf(parsed));
+    case "config":
+      return await configCommand(parsed, rest);
+    case "version":
+      return (await import("./version.ts")).versionCommand(rest);
+    case "status":
+      return await (await import("./status.ts")).statusCommand(rest);
+    case "help":
+    case "h":
+      return await help();
+    default:
+      throw new UsageError(`command ${JSON.stringify(command)} not supported; crio --help lists what is`);
+  }
+}
+
+async function help(): Promise<number> {
+  print((await import("./help.ts")).helpText());
+  return 0;
+}
+
+function valuesOf(parsed: ParsedFlags): Promise<ConfigValues> {
+  const configPath = lastValue(parsed, "config");
+  const configDir = lastValue(parsed, "config-dir");
+  return loadValues({
+    flags: parsed.flags,
+    env: Deno.env.toObject(),
+    ...(configPath === undefined ? {} : { configPath }),
+    ...(configDir === undefined ? {} : { configDir }),
+  });
+}
+
+/** `crio config [--default]`: the configuration as TOML; checks that need no host included. */
+async function configCommand(parsed: ParsedFlags, args: readonly string[]): Promise<number> {
+  const own = parseFlags(args, [{ name: "default", boolean: true }]);
+  if (own.rest.length > 0) throw new UsageError(`config takes no argument, got ${own.rest.join(" ")}`);
+  if (isSet(own, "default")) {
+    print(defaultTemplate());
+    return 0;
+  }
+  const values = await valuesOf(parsed);
+  buildConfig(values);
+  for (const { source, keyPath, problem } of values.warnings) {
+    printError(`warning: ${source}: ${keyPath}: ${problem}\n`);
+  }
+  print(renderToml(values, "changed"));
+  return 0;
+}

@@ -1,0 +1,91 @@
+import { messageOf } from "../base/errors.ts";
+import type { Logger, LogLevel } from "../base/logger.ts";
+import { VERSION } from "../base/version.ts";
+import { adaptToHost, detectHost } from "../config/adapt.ts";
+import { buildConfig } from "../config/build.ts";
+import { reportConfig } from "../config/report.ts";
+import type { Config } from "../config/schema.ts";
+import { renderToml } from "../config/template.ts";
+import type { ConfigValues } from "../config/values.ts";
+import { shutInspectorSignal } from "../linux/signals.ts";
+import { Log } from "../log/logger.ts";
+
+const UMASK = 0o022;
+
+/** What the daemon gets besides its configuration. */
+export interface ServeOptions {
+  /** Aborts when the daemon is to stop; containers keep running. */
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+  /** The effective configuration, for `GET /config`. */
+  configToml(): string;
+}
+
+/** Runs until the signal aborts; gives the exit code. `daemon.ts` exports one. */
+export type RunDaemon = (config: Config, options: ServeOptions) => Promise<number>;
+
+async function loadDaemon(): Promise<RunDaemon> {
+  return (await import("../daemon.ts")).runDaemon;
+}
+
+/**
+ * `crio`: the daemon in the foreground.
+ *
+ * @param load gives the daemon once the configuration was found good
+ * @throws ConfigError when the daemon cannot start with these values
+ */
+export async function serveCommand(values: ConfigValues, load = loadDaemon): Promise<number> {
+  shutInspectorSignal();
+  Deno.umask(UMASK);
+  adaptToHost(values, detectHost(Deno.env.get("PATH") ?? ""));
+  const config = buildConfig(values);
+  await using log = new Log({
+    // Both were checked against their lists when they were read.
+    level: config.runtime.logLevel as LogLevel,
+    format: config.process.logFormat === "json" ? "json" : "text",
+    filter: config.runtime.logFilter,
+    path: config.process.logPath,
+  });
+  announce(values, log.root);
+  const configToml = (): string => renderToml(values, "complete");
+  using stop = stopSignals(log);
+  try {
+    const run = await load();
+    return await run(config, { signal: stop.signal, log: log.root, configToml });
+  } catch (error) {
+    log.root.error(`the daemon failed: ${messageOf(error)}`);
+    if (error instanceof Error) log.root.debug(error.stack ?? "");
+    return 1;
+  }
+}
+
+function announce(values: ConfigValues, log: Logger): void {
+  log.info(`Starting crio ${VERSION}`, { pid: Deno.pid, deno: Deno.version.deno });
+  reportConfig(values, log);
+  log.info(`Configuration where it differs from the defaults:\n${renderToml(values, "changed")}`);
+  log.debug(`Configuration:\n${renderToml(values, "complete")}`);
+}
+
+/** SIGTERM and SIGINT ask to stop; the second one ends the process at once. SIGHUP must not end it. */
+function stopSignals(log: Log): Disposable & { readonly signal: AbortSignal } {
+  using listeners = new DisposableStack();
+  const controller = new AbortController();
+  const listen = (name: Deno.Signal, listener: () => void): void => {
+    Deno.addSignalListener(name, listener);
+    listeners.defer(() => Deno.removeSignalListener(name, listener));
+  };
+  for (const [name, number] of [["SIGINT", 2], ["SIGTERM", 15]] as const) {
+    listen(name, () => {
+      if (controller.signal.aborted) {
+        log.root.error(`${name} again: ending at once`);
+        log.flushSync();
+        Deno.exit(128 + number);
+      }
+      log.root.info(`${name}: stopping; containers keep running`);
+      controller.abort(new DOMException(`stopped by ${name}`, "AbortError"));
+    });
+  }
+  listen("SIGHUP", () => log.root.warn("SIGHUP: this version cannot reload its configuration; restart it instead"));
+  const open = listeners.move();
+  return { signal: controller.signal, [Symbol.dispose]: () => open.dispose() };
+}

@@ -1,0 +1,125 @@
+import { InternalError, messageOf, UnavailableError } from "../base/errors.ts";
+import { print } from "./_output.ts";
+import { lastValue, type ParsedFlags, parseFlags, UsageError } from "./flags.ts";
+
+const DEFAULT_SOCKET = "/var/run/crio/crio.sock";
+const SOCKET = { name: "socket", aliases: ["s"], boolean: false };
+const USAGE = "usage: crio status [--socket PATH] info | config | containers --id ID";
+
+/** `crio status info|config|containers`: asks a running daemon over its socket. */
+export async function statusCommand(args: readonly string[]): Promise<number> {
+  const outer = parseFlags(args, [SOCKET]);
+  const [name = "", ...rest] = outer.rest;
+  const inner = parseFlags(rest, [SOCKET, { name: "id", aliases: ["i"], boolean: false }]);
+  if (inner.rest.length > 0) throw new UsageError(`unexpected argument ${JSON.stringify(inner.rest[0])}; ${USAGE}`);
+  const socket = lastValue(inner, "socket") ?? lastValue(outer, "socket") ?? DEFAULT_SOCKET;
+  print(await answerOf(name, { socket, inner }));
+  return 0;
+}
+
+async function answerOf(name: string, { socket, inner }: { socket: string; inner: ParsedFlags }): Promise<string> {
+  switch (name) {
+    case "config":
+    case "c":
+      return await get(socket, "/config");
+    case "info":
+    case "i":
+      return infoText(JSON.parse(await get(socket, "/info")));
+    case "containers":
+    case "container":
+    case "cs":
+    case "s": {
+      const id = lastValue(inner, "id") ?? "";
+      if (id === "") throw new UsageError("containers needs --id ID");
+      return containerText(await get(socket, `/containers/${encodeURIComponent(id)}`));
+    }
+    default:
+      throw new UsageError(name === "" ? USAGE : `command ${JSON.stringify(name)} not supported; ${USAGE}`);
+  }
+}
+
+async function get(socket: string, path: string): Promise<string> {
+  using client = Deno.createHttpClient({ proxy: { transport: "unix", path: socket } });
+  let response: Response;
+  try {
+    response = await fetch(`http://crio${path}`, { client });
+  } catch (error) {
+    const hint = "is the daemon running, and may this user reach its socket?";
+    throw new UnavailableError(`no answer on ${socket}: ${reason(error)}; ${hint}`, { cause: error });
+  }
+  const text = await response.text();
+  if (response.ok) return text;
+  throw new InternalError(`the daemon answered ${response.status}: ${text.trim()}`);
+}
+
+/** The innermost message: fetch wraps what the operating system said. */
+function reason(error: unknown): string {
+  let current = error;
+  while (current instanceof Error && current.cause !== undefined) current = current.cause;
+  return messageOf(current);
+}
+
+interface IdMap {
+  readonly container_id: number;
+  readonly host_id: number;
+  readonly size: number;
+}
+
+interface InfoAnswer {
+  readonly cgroup_driver: string;
+  readonly storage_driver: string;
+  readonly storage_image: string;
+  readonly storage_root: string;
+  readonly default_id_mappings: { readonly uids: readonly IdMap[]; readonly gids: readonly IdMap[] };
+}
+
+function infoText(info: InfoAnswer): string {
+  const maps = (title: string, entries: readonly IdMap[]): string => {
+    const lines = entries.map((map) => `  ${map.container_id}:${map.host_id}:${map.size}\n`);
+    return `default ${title} mappings (format <container>:<host>:<size>):\n${lines.join("")}`;
+  };
+  return [
+    `cgroup driver: ${info.cgroup_driver}\n`,
+    `storage driver: ${info.storage_driver}\n`,
+    ...(info.storage_image === "" ? [] : [`storage image: ${info.storage_image}\n`]),
+    `storage root: ${info.storage_root}\n`,
+    maps("GID", info.default_id_mappings.gids),
+    maps("UID", info.default_id_mappings.uids),
+  ].join("");
+}
+
+interface ContainerAnswer {
+  readonly name: string;
+  readonly pid: number;
+  readonly image: string;
+  readonly image_ref: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly crio_annotations: Readonly<Record<string, string>>;
+  readonly log_path: string;
+  readonly root: string;
+  readonly sandbox: string;
+  readonly ip_addresses: readonly string[];
+}
+
+function containerText(json: string): string {
+  const container: ContainerAnswer = JSON.parse(json);
+  const createdNanos = BigInt(/"created_time":(\d+)/.exec(json)?.[1] ?? "0");
+  const map = (title: string, entries: Readonly<Record<string, string>>): string => {
+    return `${title}:\n${Object.entries(entries).map(([key, value]) => `  ${key}: ${value}\n`).join("")}`;
+  };
+  return [
+    `name: ${container.name}\n`,
+    `pid: ${container.pid}\n`,
+    `image: ${container.image}\n`,
+    `image ref: ${container.image_ref}\n`,
+    `created: ${new Date(Number(createdNanos / 1_000_000n)).toISOString()}\n`,
+    map("labels", container.labels),
+    map("annotations", container.annotations),
+    map("CRI-O annotations", container.crio_annotations),
+    `log path: ${container.log_path}\n`,
+    `root: ${container.root}\n`,
+    `sandbox: ${container.sandbox}\n`,
+    `ips: ${container.ip_addresses.join(", ")}\n`,
+  ].join("");
+}
