@@ -8,6 +8,7 @@ const libc = lazyLibc({
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   open: { parameters: ["buffer", "i32"], result: "i32" },
   write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   close: { parameters: ["i32"], result: "i32" },
 });
 
@@ -130,6 +131,15 @@ export function writeNow(end: OwnedFd, bytes: Uint8Array<ArrayBuffer>): boolean 
   const code = errno();
   if (code === EPIPE) return false;
   throw new ErrnoError(code === EAGAIN ? "write to a full pipe" : "write", code);
+}
+
+/** What is in a pipe now, at most `maxBytes`, without waiting for more. */
+export function readNow(end: OwnedFd, maxBytes: number): Uint8Array {
+  const bytes = new Uint8Array(maxBytes);
+  // FFI fcntl(2) and read(2), the latter on a non-blocking pipe: cannot wait.
+  checked(libc().fcntl(end.fd, F_SETFL, O_NONBLOCK), "fcntl F_SETFL");
+  const got = Number(libc().read(end.fd, bytes, BigInt(maxBytes)));
+  return bytes.subarray(0, Math.max(got, 0));
 }
 
 function pairOf(fds: Int32Array): Pair {

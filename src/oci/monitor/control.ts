@@ -1,0 +1,90 @@
+import { DeadlineError, FailedPreconditionError } from "../../base/errors.ts";
+import { openFifoForWriting, writeNow } from "../../linux/pipe.ts";
+
+/** conmon's messages on its `ctl` pipe: type, then two numbers. */
+const RESIZE = 1;
+const REOPEN_LOGS = 2;
+const REOPEN_MS = 10_000;
+/** sockaddr_un.sun_path with its NUL, unix(7). */
+const SOCKET_PATH_BYTES = 108;
+const ATTACH = "/attach";
+
+export interface ReopenOptions {
+  /** The directory that holds the `ctl` pipe. */
+  readonly bundle: string;
+  readonly logPath: string;
+  readonly signal?: AbortSignal;
+  /** Default 10 s. */
+  readonly timeoutMs?: number;
+}
+
+/**
+ * Has the monitor open the log file anew, after the kubelet has moved it away, and waits until the new file is there.
+ *
+ * @throws FailedPreconditionError when there is no monitor; DeadlineError; the signal's reason
+ */
+export async function reopenLog(options: ReopenOptions): Promise<void> {
+  const { bundle, logPath, signal, timeoutMs = REOPEN_MS } = options;
+  signal?.throwIfAborted();
+  const startedMs = performance.now();
+  const before = await inodeOf(logPath);
+  const time = AbortSignal.timeout(timeoutMs);
+  const stop = signal === undefined ? time : AbortSignal.any([signal, time]);
+  // conmon writes a new file beside the old one and renames it: the folder tells.
+  using watcher = Deno.watchFs(logPath.slice(0, logPath.lastIndexOf("/")) || "/", { recursive: false });
+  const onAbort = (): void => close(watcher);
+  stop.addEventListener("abort", onAbort, { once: true });
+  try {
+    send(bundle, [REOPEN_LOGS, 0, 0]);
+    for await (const _event of watcher) {
+      const now = await inodeOf(logPath);
+      if (now !== undefined && now !== before) return;
+    }
+  } finally {
+    stop.removeEventListener("abort", onAbort);
+  }
+  signal?.throwIfAborted();
+  throw new DeadlineError(`reopen log ${logPath}`, "the monitor opens it", performance.now() - startedMs);
+}
+
+/**
+ * Sets the size of a container's terminal.
+ *
+ * @throws FailedPreconditionError when there is no monitor
+ */
+export function resizeTerminal(bundle: string, size: { readonly width: number; readonly height: number }): void {
+  send(bundle, [RESIZE, size.height, size.width]);
+}
+
+/**
+ * Where a container's attach socket can be connected to. conmon binds it in the bundle and links
+ * `<socketDir>/<id>` to the bundle; it cuts that link's path so that the whole fits a socket address.
+ */
+export function attachSocketPath(socketDir: string, id: string): string {
+  return `${socketDir}/${id}`.slice(0, SOCKET_PATH_BYTES - ATTACH.length - 1) + ATTACH;
+}
+
+function send(bundle: string, numbers: readonly number[]): void {
+  using pipe = openFifoForWriting(`${bundle}/ctl`);
+  const message = new TextEncoder().encode(`${numbers.join(" ")}\n`);
+  if (pipe !== undefined && writeNow(pipe, message)) return;
+  throw new FailedPreconditionError(`no monitor listens on ${bundle}/ctl: the container has ended or its monitor died`);
+}
+
+async function inodeOf(path: string): Promise<number | null | undefined> {
+  try {
+    return (await Deno.stat(path)).ino;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** Closing twice, after the loop and by a late abort, is harmless. */
+function close(watcher: Deno.FsWatcher): void {
+  try {
+    watcher.close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BadResource)) throw error;
+  }
+}
