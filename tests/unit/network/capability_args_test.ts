@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { InvalidArgumentError } from "../../../src/base/errors.ts";
+import { capabilityArgs, podArgs, runtimeConfig } from "../../../src/network/capability_args.ts";
+
+const POD = { sandboxId: "id", netnsPath: "/x", name: "p", namespace: "n", uid: "u" };
+
+Deno.test("podArgs() names the pod and refuses separators in a value", () => {
+  const text = podArgs(POD).map(([name, value]) => `${name}=${value}`).join(";");
+  assert.equal(
+    text,
+    "IgnoreUnknown=1;K8S_POD_NAMESPACE=n;K8S_POD_NAME=p;K8S_POD_INFRA_CONTAINER_ID=id;K8S_POD_UID=u",
+  );
+  for (const name of ["p;IP=10.0.0.1", "a=b", "a\nb"]) {
+    assert.throws(() => podArgs({ ...POD, name }), InvalidArgumentError);
+  }
+});
+
+Deno.test("capabilityArgs() has only what the pod asked for", () => {
+  assert.deepEqual(capabilityArgs(POD), {});
+  const port = { protocol: "tcp", containerPort: 80, hostPort: 8080, hostIp: "" } as const;
+  const args = capabilityArgs({
+    ...POD,
+    portMappings: [port, { ...port, hostPort: 0 }, { ...port, hostIp: "127.0.0.1" }, { ...port, hostIp: "0.0.0.0" }],
+    ingressBitsPerSecond: 1000,
+    cgroupParent: "kubepods/x",
+    aliases: ["web"],
+    dns: { servers: ["10.0.0.10"], searches: [], options: [] },
+  });
+  const plain = { hostPort: 8080, containerPort: 80, protocol: "tcp" };
+  assert.deepEqual(args, {
+    portMappings: [plain, { ...plain, hostIP: "127.0.0.1" }, plain],
+    bandwidth: { ingressRate: 1000, ingressBurst: 34359738359 },
+    cgroupPath: "kubepods/x",
+    aliases: ["web"],
+    dns: { servers: ["10.0.0.10"], searches: [], options: [] },
+  });
+});
+
+Deno.test("runtimeConfig() gives a plugin the capabilities that it declares", () => {
+  const plugin = { type: "x", capabilities: ["portMappings", "mac"], raw: {} };
+  assert.deepEqual(runtimeConfig(plugin, { portMappings: [], bandwidth: {} }), { portMappings: [] });
+  assert.equal(runtimeConfig(plugin, { bandwidth: {} }), undefined);
+});
