@@ -109,8 +109,10 @@ export class CrioSocket implements AsyncDisposable {
       leave();
       connection.pause();
       connection.unshift(seen);
-      if (protocol === "grpc") this.servers.grpc.accept(connection);
-      else this.servers.http.emit("connection", connection);
+      if (protocol === "grpc") return this.servers.grpc.accept(connection);
+      this.servers.http.emit("connection", connection);
+      // An HTTP/2 session starts to read by itself; an HTTP/1 server takes a paused socket for a slow one.
+      connection.resume();
     };
     // Stays for good: an error on a socket that nobody listens to would end the process.
     connection.on("error", onError);
