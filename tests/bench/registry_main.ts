@@ -1,0 +1,61 @@
+/**
+ * A loopback registry in a process of its own, so that its work is not the client's: `127.0.0.1:port` on stdout, then it
+ * serves until stdin ends. Images: `bench/busybox:1` and, with `--realistic CACHE_DIR`, `bench/realistic:1`.
+ *
+ * @module
+ */
+import { FakeRegistry } from "../fakes/registry.ts";
+import { buildImage } from "../fakes/registry/content.ts";
+import { BUSYBOX_CONFIG, busyboxLayer } from "../e2e/harness/busybox_image.ts";
+import { buildRealisticImage, REALISTIC_VERSION } from "./realistic_image.ts";
+
+interface CachedImage {
+  readonly mediaType: string;
+  readonly manifest: string;
+  readonly digests: readonly string[];
+}
+
+/** Blobs come from the cache; they are built and put there the first time. */
+async function addRealisticImage(registry: FakeRegistry, cacheDir: string): Promise<void> {
+  const directory = `${cacheDir}/realistic-${REALISTIC_VERSION}`;
+  const cached = await Deno.readTextFile(`${directory}/image.json`).catch(() => undefined) ??
+    await fillCache(directory);
+  const image: CachedImage = JSON.parse(cached);
+  for (const digest of image.digests) {
+    registry.addBlob(await Deno.readFile(`${directory}/${digest.replace(":", "-")}`), { digest });
+  }
+  const bytes = new TextEncoder().encode(image.manifest);
+  registry.addManifest({ name: "bench/realistic", tag: "1", bytes, mediaType: image.mediaType });
+}
+
+async function fillCache(directory: string): Promise<string> {
+  const image = buildRealisticImage();
+  await Deno.mkdir(directory, { recursive: true });
+  for (const [digest, bytes] of image.blobs) await Deno.writeFile(`${directory}/${digest.replace(":", "-")}`, bytes);
+  const manifest = new TextDecoder().decode(image.manifest);
+  const text = JSON.stringify({ mediaType: image.mediaType, manifest, digests: [...image.blobs.keys()] });
+  // Written last: a cache without it is built again.
+  await Deno.writeTextFile(`${directory}/image.json`, text);
+  return text;
+}
+
+async function addBusybox(registry: FakeRegistry): Promise<void> {
+  const layers = [await busyboxLayer()];
+  registry.addImage({ name: "bench/busybox", tag: "1", layers, config: BUSYBOX_CONFIG });
+  const entrypoint = { ...BUSYBOX_CONFIG, Entrypoint: ["/bin/sleep", "1000000000"], Cmd: [] };
+  const image = buildImage({ layers, config: entrypoint });
+  for (const bytes of image.blobs.values()) registry.addBlob(bytes);
+  registry.addManifest({ name: "bench/pause", tag: "1", bytes: image.manifest, mediaType: image.mediaType });
+}
+
+if (import.meta.main) {
+  await using registry = await FakeRegistry.start();
+  await addBusybox(registry);
+  const [flag, cacheDir] = Deno.args;
+  if (flag === "--realistic" && cacheDir !== undefined) await addRealisticImage(registry, cacheDir);
+  await Deno.stdout.write(new TextEncoder().encode(`${registry.host}\n`));
+  // The log of requests would grow for as long as this runs.
+  const timer = setInterval(() => registry.requests.splice(0), 5000);
+  await Deno.stdin.readable.pipeTo(new WritableStream());
+  clearInterval(timer);
+}
