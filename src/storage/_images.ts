@@ -1,0 +1,107 @@
+import { DataLossError, NotFoundError } from "../base/errors.ts";
+import { type Digest, parseDigest, parseImageId } from "../base/ids.ts";
+import { chainOf, type Index } from "./_index.ts";
+import { bigDataFileName, isId } from "./_layout.ts";
+import { number, object, type RawRecord, strings, text } from "./_records.ts";
+import { codeOf } from "./_trees.ts";
+import type { StoredImage } from "./types.ts";
+
+/** Key under which the platform's manifest is stored. */
+export const MANIFEST_KEY = "manifest";
+/** Shortest id prefix that names an image; shorter words are more likely names. */
+const MIN_ID_PREFIX = 3;
+
+/** Answers questions about images, from memory while no other program writes. */
+export class ImageCatalog {
+  #memo: { images: unknown; layers: unknown; list: readonly StoredImage[] } | undefined;
+
+  constructor(private readonly index: Index) {}
+
+  async list(options: { readonly signal?: AbortSignal } = {}): Promise<readonly StoredImage[]> {
+    const images = await this.index.images.read(options);
+    const layers = await this.index.layers.read(options);
+    const memo = this.#memo;
+    if (memo !== undefined && memo.images === images && memo.layers === layers) return memo.list;
+    const list = [...images.values()].flatMap((image) => describeImage(image, layers) ?? []);
+    this.#memo = { images, layers, list };
+    return list;
+  }
+
+  async find(reference: string, options: { readonly signal?: AbortSignal } = {}): Promise<StoredImage | undefined> {
+    const list = await this.list(options);
+    const exact = list.find((image) => image.id === reference || image.names.includes(reference));
+    if (exact !== undefined) return exact;
+    if (reference.includes("@")) return list.find((image) => image.repoDigests.includes(withoutTag(reference)));
+    if (reference.length < MIN_ID_PREFIX || !/^[0-9a-f]+$/.test(reference)) return undefined;
+    const fitting = list.filter((image) => image.id.startsWith(reference));
+    return fitting.length === 1 ? fitting[0] : undefined;
+  }
+
+  /** @throws NotFoundError when the image has no such data; DataLossError when it should have */
+  async bigData(id: string, key: string): Promise<Uint8Array> {
+    const image = (await this.index.images.read()).get(id);
+    if (image === undefined) throw new NotFoundError("image", id);
+    const path = `${this.index.layout.image(id)}/${bigDataFileName(key)}`;
+    try {
+      return await Deno.readFile(path);
+    } catch (error) {
+      if (codeOf(error) !== "ENOENT") throw error;
+      if (!strings(image, "big-data-names").includes(key)) throw new NotFoundError(`data of image ${id}`, key);
+      throw new DataLossError(`image ${id} lost ${path}: pull it anew`, { cause: error });
+    }
+  }
+}
+
+/** The repository of a name: what stands before tag and digest. */
+export function repositoryOf(name: string): string {
+  const at = name.indexOf("@");
+  const bare = at === -1 ? name : name.slice(0, at);
+  const colon = bare.indexOf(":", bare.lastIndexOf("/") + 1);
+  return colon === -1 ? bare : bare.slice(0, colon);
+}
+
+/** Undefined for a record whose id is no image id (never made by the tools that share this store). */
+function describeImage(image: RawRecord, layers: ReadonlyMap<string, RawRecord>): StoredImage | undefined {
+  const id = text(image, "id") ?? "";
+  if (!isId(id)) return undefined;
+  const names = strings(image, "names");
+  const digests = manifestDigests(image);
+  const repositories = [...new Set(names.map(repositoryOf))];
+  const repoDigests = repositories.flatMap((repository) => digests.map((digest) => `${repository}@${digest}`));
+  const named = names.filter((name) => name.includes("@")).map(withoutTag);
+  let sizeBytes = 0;
+  for (const layer of chainOf(layers, text(image, "layer"))) sizeBytes += Math.max(0, number(layer, "diff-size") ?? 0);
+  for (const size of Object.values(object(image, "big-data-sizes"))) {
+    if (typeof size === "number") sizeBytes += size;
+  }
+  return {
+    id: parseImageId(id),
+    names,
+    namesHistory: strings(image, "names-history"),
+    digest: digests[0],
+    digests,
+    repoDigests: [...new Set([...named, ...repoDigests])],
+    created: text(image, "created") ?? "1970-01-01T00:00:00Z",
+    sizeBytes,
+    topLayer: text(image, "layer"),
+  };
+}
+
+/** The platform's manifest first, then those stored beside it. */
+function manifestDigests(image: RawRecord): readonly Digest[] {
+  const digests = new Set<Digest>();
+  const add = (value: string | undefined): void => {
+    if (value !== undefined && /^sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})$/.test(value)) digests.add(parseDigest(value));
+  };
+  const known = object(image, "big-data-digests");
+  add(text(image, "digest") ?? text(known, MANIFEST_KEY));
+  for (const name of strings(image, "big-data-names")) {
+    if (name.startsWith(`${MANIFEST_KEY}-`)) add(name.slice(MANIFEST_KEY.length + 1));
+  }
+  return [...digests];
+}
+
+function withoutTag(reference: string): string {
+  const digest = reference.slice(reference.indexOf("@"));
+  return `${repositoryOf(reference)}${digest}`;
+}

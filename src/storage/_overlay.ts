@@ -1,0 +1,204 @@
+import { atStage, DataLossError } from "../base/errors.ts";
+import { isErrno } from "../linux/errno.ts";
+import { mountOverlay } from "../linux/mount.ts";
+import type { Layout } from "./_layout.ts";
+import { codeOf, makeDirectory, settleAll } from "./_trees.ts";
+
+/** Length and alphabet of the short names below `overlay/l`, as containers/storage makes them. */
+const LINK_CHARACTERS = 26;
+const LINK_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+/** Of a layer's root directory without a parent. */
+const DEFAULT_ROOT: RootAttributes = { mode: 0o555, uid: 0, gid: 0 };
+const PERMISSION_BITS = 0o7777;
+const DEPTH_LIMIT = 500;
+
+/** Mode and owner of a layer's root directory. */
+export interface RootAttributes {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** What a layer gives to those on top of it. */
+export interface ParentLayer {
+  readonly root: RootAttributes;
+  /** Content of a child's `lower` file; undefined for a base layer. */
+  readonly lower: string | undefined;
+}
+
+/** What a base layer has below it. */
+export const NO_PARENT: ParentLayer = { root: DEFAULT_ROOT, lower: undefined };
+
+/** A layer directory that is complete but not in its place yet. */
+export interface PreparedLayer {
+  readonly directory: string;
+  readonly link: string;
+}
+
+/**
+ * Reads what a child of this layer needs. Nothing is remembered: another program may delete a layer and make it anew
+ * with the same id and another short name.
+ *
+ * @throws DataLossError when the layer's directory is not there or has no short name
+ */
+export async function parentLayer(layout: Layout, id: string): Promise<ParentLayer> {
+  const directory = layout.layer(id);
+  try {
+    const [info, link, lower] = await Promise.all([
+      Deno.lstat(`${directory}/diff`),
+      Deno.readTextFile(`${directory}/link`),
+      readOptional(`${directory}/lower`),
+    ]);
+    const below = lower === undefined || lower === "" ? "" : `:${lower}`;
+    return { root: attributes(info), lower: `l/${link.trim()}${below}` };
+  } catch (error) {
+    if (codeOf(error) !== "ENOENT") throw error;
+    throw new DataLossError(
+      `layer ${id} is in the index of the store, but its directory is incomplete: pull the image anew`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/**
+ * Completes a layer directory: `diff` unless it is there, `work`, `merged`, `link`, and `lower` or `empty`.
+ *
+ * @param options.root what `diff` is set to; undefined leaves an existing one as it is
+ */
+export async function prepareLayer(
+  directory: string,
+  options: { readonly parent: ParentLayer; readonly root: RootAttributes | undefined; readonly makeDiff: boolean },
+): Promise<PreparedLayer> {
+  const { parent, root, makeDiff } = options;
+  const link = newLink();
+  const diff = `${directory}/diff`;
+  if (makeDiff) await makeDirectory(directory, 0o700);
+  await settleAll([
+    makeDiff ? Deno.mkdir(diff, { mode: 0o700 }).then(() => setRoot(diff, root)) : setRoot(diff, root),
+    makeDirectory(`${directory}/work`, 0o700),
+    makeDirectory(`${directory}/merged`, 0o700),
+    Deno.writeTextFile(`${directory}/link`, link, { mode: 0o644 }),
+    parent.lower === undefined
+      ? makeDirectory(`${directory}/empty`, 0o700)
+      : Deno.writeTextFile(`${directory}/lower`, parent.lower, { mode: 0o644 }),
+  ]);
+  return { directory, link };
+}
+
+/** Puts a prepared layer in its place: the short name, then the directory. */
+export async function installLayer(layout: Layout, id: string, prepared: PreparedLayer): Promise<void> {
+  await settleAll([
+    Deno.symlink(`../${id}/diff`, `${layout.links}/${prepared.link}`),
+    Deno.rename(prepared.directory, layout.layer(id)),
+  ]);
+}
+
+/** Removes the short name of a layer whose directory is still in place. */
+export async function removeLink(layout: Layout, id: string): Promise<void> {
+  const link = await readOptional(`${layout.layer(id)}/link`);
+  if (link === undefined || !/^[A-Z0-9]{1,64}$/.test(link.trim())) return;
+  await Deno.remove(`${layout.links}/${link.trim()}`).catch((error) => {
+    if (codeOf(error) !== "ENOENT") throw error;
+  });
+}
+
+/** Whether an overlay is mounted on the layer's `merged`: it has a device number of its own then. */
+export async function isLayerMounted(layout: Layout, id: string): Promise<boolean> {
+  const directory = layout.layer(id);
+  try {
+    const [merged, layer] = await Promise.all([Deno.lstat(`${directory}/merged`), Deno.lstat(directory)]);
+    return merged.dev !== layer.dev;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
+export interface LayerMountOptions {
+  readonly readonly: boolean;
+  readonly volatile: boolean;
+  readonly mountLabel: string;
+  readonly mountOptions: readonly string[];
+}
+
+/** Mounts the layer on its `merged` directory and gives the path. */
+export async function mountLayer(layout: Layout, id: string, options: LayerMountOptions): Promise<string> {
+  const directory = layout.layer(id);
+  const lower = (await readOptional(`${directory}/lower`) ?? "").split(":").filter((link) => link !== "");
+  if (lower.length > DEPTH_LIMIT) throw new DataLossError(`layer ${id} has more than ${DEPTH_LIMIT} layers below it`);
+  const target = `${directory}/merged`;
+  const lowers = lower.length === 0 ? [`${directory}/empty`] : lower.map((link) => `${layout.overlay}/${link}`);
+  if (lower.length === 0) await Deno.mkdir(`${directory}/empty`, { mode: 0o700, recursive: true });
+  const extra = [...options.mountOptions];
+  if (options.mountLabel !== "") extra.push(`context="${options.mountLabel}"`);
+  const request = options.readonly
+    ? { target, base: layout.overlay, lower: [`${directory}/diff`, ...lowers], options: ["ro", ...extra] }
+    : {
+      target,
+      base: layout.overlay,
+      lower: lowers,
+      upper: `${directory}/diff`,
+      work: `${directory}/work`,
+      options: options.volatile && !extra.includes("volatile") ? [...extra, "volatile"] : extra,
+    };
+  try {
+    await mountTolerant(request, `${directory}/work/work/incompat`);
+  } catch (error) {
+    throw atStage(
+      `mount the overlay of layer ${id} (needs a file system below ${layout.graphRoot} that can hold overlays, ` +
+        "such as ext4, or xfs with ftype=1, but not another overlay)",
+      error,
+    );
+  }
+  return target;
+}
+
+async function mountTolerant(request: Parameters<typeof mountOverlay>[0], mark: string): Promise<void> {
+  try {
+    mountOverlay(request);
+  } catch (error) {
+    if (!isErrno(error, "EINVAL") || request.options?.includes("volatile") !== true) throw error;
+    // The kernel refuses a work directory that a volatile mount has used; a container's layer may be mounted again.
+    // Kernels before 5.10 do not know the option at all.
+    await clearVolatileMark(mark);
+    try {
+      mountOverlay(request);
+    } catch (second) {
+      if (!isErrno(second, "EINVAL")) throw second;
+      mountOverlay({ ...request, options: request.options.filter((option) => option !== "volatile") });
+    }
+  }
+}
+
+/** Removes what a volatile mount leaves in its work directory, so that others can mount the layer. */
+export async function clearVolatileMark(mark: string): Promise<void> {
+  await Deno.remove(mark, { recursive: true }).catch((error) => {
+    if (codeOf(error) !== "ENOENT") throw error;
+  });
+}
+
+async function setRoot(diff: string, root: RootAttributes | undefined): Promise<void> {
+  if (root === undefined) return;
+  if (root.uid !== 0 || root.gid !== 0) await Deno.chown(diff, root.uid, root.gid);
+  await Deno.chmod(diff, root.mode);
+}
+
+function attributes(info: Deno.FileInfo): RootAttributes {
+  return { mode: (info.mode ?? DEFAULT_ROOT.mode) & PERMISSION_BITS, uid: info.uid ?? 0, gid: info.gid ?? 0 };
+}
+
+async function readOptional(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function newLink(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(LINK_CHARACTERS));
+  return Array.from(bytes, (byte) => LINK_ALPHABET[byte % LINK_ALPHABET.length]).join("");
+}

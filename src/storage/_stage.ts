@@ -1,0 +1,145 @@
+import { AlreadyExistsError, InvalidArgumentError } from "../base/errors.ts";
+import { type HostPath, parseHostPath, randomHex } from "../base/ids.ts";
+import { RecordLockFile } from "../linux/record_lock.ts";
+import type { Layout } from "./_layout.ts";
+import { codeOf, makeDirectory, removeTree } from "./_trees.ts";
+import type { LayerStage } from "./types.ts";
+
+/** containers/storage knows this name and leaves directories alone whose lock is held. */
+const LOCK_FILE = "staging.lock";
+const REAP_FILE = "reap.json";
+/** Ours are told from those of other programs by the name. */
+const STAGE_NAME = /^crio-[0-9a-f]{16}$/;
+const MAX_LAYERS = 1000;
+/** A stage without a lock file is being made, or its maker died at that moment. */
+const GRACE_MS = 60_000;
+
+/**
+ * A directory of this process below `overlay/staging`, with a twin below `tmp` for files that are renamed to places
+ * outside the overlay mount. Its lock is held while this object lives; when the process dies the kernel frees it, and
+ * {@link abandonedStages} finds it.
+ */
+export class Stage implements LayerStage {
+  readonly directory: HostPath;
+  readonly files: string;
+  readonly #lock: RecordLockFile;
+  #disposed = false;
+
+  private constructor(layout: Layout, name: string, lock: RecordLockFile) {
+    this.directory = parseHostPath(`${layout.staging}/${name}`);
+    this.files = `${layout.temporary}/${name}`;
+    this.#lock = lock;
+  }
+
+  static async create(layout: Layout): Promise<Stage> {
+    const name = `crio-${randomHex(8)}`;
+    const directory = `${layout.staging}/${name}`;
+    await makeDirectory(directory, 0o700);
+    const lock = RecordLockFile.open(`${directory}/${LOCK_FILE}`);
+    try {
+      if (!lock.tryLock("write")) throw new AlreadyExistsError(`stage ${directory} is locked by another process`);
+      await makeDirectory(`${layout.temporary}/${name}`, 0o700);
+      await makeDirectory(`${directory}/layers`, 0o700);
+    } catch (error) {
+      lock[Symbol.dispose]();
+      await removeTree(directory);
+      throw error;
+    }
+    return new Stage(layout, name, lock);
+  }
+
+  async layerDirectory(index: number): Promise<HostPath> {
+    const diff = `${this.layerRoot(index)}/diff`;
+    try {
+      await makeDirectory(this.layerRoot(index), 0o700);
+      await makeDirectory(diff, 0o555);
+    } catch (error) {
+      if (codeOf(error) !== "EEXIST") throw error;
+    }
+    return parseHostPath(diff);
+  }
+
+  tarSplitPath(index: number): HostPath {
+    checkIndex(index);
+    return parseHostPath(`${this.files}/${index}.tar-split.gz`);
+  }
+
+  /** What becomes `overlay/<id>`. */
+  layerRoot(index: number): string {
+    checkIndex(index);
+    return `${this.directory}/layers/${index}`;
+  }
+
+  /** Notes layers that a crash from now on may leave without an image; the next sweep removes those unused. */
+  async noteReap(layerIds: readonly string[]): Promise<void> {
+    await Deno.writeTextFile(`${this.directory}/${REAP_FILE}`, JSON.stringify(layerIds));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    using _lock = this.#lock;
+    await removeTree(this.files);
+    await removeTree(this.directory);
+  }
+}
+
+/** A stage whose process is gone. */
+export interface AbandonedStage {
+  readonly directory: string;
+  readonly files: string;
+  /** Layers that it had noted. */
+  readonly reap: readonly string[];
+}
+
+/** Stages of ours that nobody holds. Those of other programs are not touched. */
+export async function abandonedStages(layout: Layout): Promise<AbandonedStage[]> {
+  const found: AbandonedStage[] = [];
+  for await (const entry of Deno.readDir(layout.staging)) {
+    if (!entry.isDirectory || !STAGE_NAME.test(entry.name)) continue;
+    const directory = `${layout.staging}/${entry.name}`;
+    if (await isHeld(directory)) continue;
+    const reap = await readReap(`${directory}/${REAP_FILE}`);
+    found.push({ directory, files: `${layout.temporary}/${entry.name}`, reap });
+  }
+  return found;
+}
+
+/** Twins below `tmp` whose stage does not exist any more. */
+export async function abandonedFiles(layout: Layout): Promise<string[]> {
+  const found: string[] = [];
+  for await (const entry of Deno.readDir(layout.temporary)) {
+    if (!STAGE_NAME.test(entry.name)) continue;
+    const stage = await Deno.lstat(`${layout.staging}/${entry.name}`).catch(() => undefined);
+    if (stage === undefined) found.push(`${layout.temporary}/${entry.name}`);
+  }
+  return found;
+}
+
+async function isHeld(directory: string): Promise<boolean> {
+  const path = `${directory}/${LOCK_FILE}`;
+  try {
+    await Deno.lstat(path);
+  } catch (error) {
+    if (codeOf(error) !== "ENOENT") throw error;
+    const made = (await Deno.lstat(directory)).mtime?.getTime() ?? 0;
+    return Date.now() - made < GRACE_MS;
+  }
+  using lock = RecordLockFile.open(path);
+  return !lock.tryLock("write");
+}
+
+async function readReap(path: string): Promise<readonly string[]> {
+  try {
+    const parsed: unknown = JSON.parse(await Deno.readTextFile(path));
+    return Array.isArray(parsed) ? parsed.filter((id) => typeof id === "string") : [];
+  } catch {
+    // Absent as a rule; cut short when the crash came while it was written, which is before any layer.
+    return [];
+  }
+}
+
+function checkIndex(index: number): void {
+  if (Number.isInteger(index) && index >= 0 && index < MAX_LAYERS) return;
+  throw new InvalidArgumentError(`layer index ${index} is not 0 to ${MAX_LAYERS - 1}`);
+}

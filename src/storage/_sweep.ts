@@ -1,0 +1,115 @@
+import { containerOfLayer, type Index, isIncomplete } from "./_index.ts";
+import { isId } from "./_layout.ts";
+import { type RawRecord, type RecordTransaction, text } from "./_records.ts";
+import { discardLayer, dropLayers, unusedLayers } from "./_removal.ts";
+import { abandonedFiles, abandonedStages } from "./_stage.ts";
+import { codeOf, detachBelow } from "./_trees.ts";
+import type { SweepReport } from "./types.ts";
+
+/**
+ * Removes what crashes left: stages whose process is gone and the layers that they had noted, layers whose creation
+ * was not finished, container layers without a container, directories without a record, dangling short names.
+ * Everything is looked at under the locks, so a program that is at work is not disturbed.
+ */
+export async function sweep(index: Index, options: { readonly signal?: AbortSignal } = {}): Promise<SweepReport> {
+  using layers = await index.layers.begin(options);
+  using mounts = await index.mounts.begin(options);
+  using images = await index.images.begin(options);
+  using containers = await index.containers.begin(options);
+  const stages = await abandonedStages(index.layout);
+  const stale = staleLayers(layers, containers);
+  for (const id of stale) layers.remove(id);
+  const roots = { images: images.values(), containers: containers.values(), mounts: mounts.values() };
+  stale.push(...unusedLayers(layers, stages.flatMap((stage) => stage.reap), roots));
+  await dropLayers(index, layers, stale);
+  const orphans = await dropOrphans(index, { layers, images, containers });
+  const links = await repairLinks(index, layers);
+  const gone = [...stages.map((stage) => stage.directory), ...await abandonedFiles(index.layout)];
+  gone.push(...stages.map((stage) => stage.files));
+  if (gone.length > 0) await detachBelow(gone);
+  for (const path of gone) await index.trash.discard(path);
+  return { stages: stages.length, orphanDirectories: orphans, layers: stale.length, links };
+}
+
+function staleLayers(layers: RecordTransaction, containers: RecordTransaction): string[] {
+  const owned = new Set<string>();
+  for (const container of containers.values()) owned.add(text(container, "layer") ?? "");
+  const stale: string[] = [];
+  for (const layer of layers.values()) {
+    const id = text(layer, "id") ?? "";
+    const ours = containerOfLayer(layer) !== undefined && !owned.has(id);
+    if (ours || isIncomplete(layer)) stale.push(id);
+  }
+  return stale;
+}
+
+async function dropOrphans(
+  index: Index,
+  tables: { layers: RecordTransaction; images: RecordTransaction; containers: RecordTransaction },
+): Promise<number> {
+  const { layout } = index;
+  const elsewhere = await transientLayers(`${layout.runLayers}/volatile-layers.json`);
+  const layerDirs = await idsIn(layout.overlay);
+  const orphanLayers = layerDirs.filter((id) => tables.layers.get(id) === undefined && !elsewhere.has(id));
+  const transient = await transientLayers(`${layout.runContainers}/volatile-containers.json`);
+  const paths: string[] = [];
+  for (const id of await idsIn(layout.images)) if (tables.images.get(id) === undefined) paths.push(layout.image(id));
+  for (
+    const [directory, path] of [
+      [layout.containers, (id: string): string => layout.container(id)],
+      [layout.runContainers, (id: string): string => layout.containerRun(id)],
+    ] as const
+  ) {
+    for (const id of await idsIn(directory)) {
+      if (tables.containers.get(id) === undefined && !transient.has(id)) paths.push(path(id));
+    }
+  }
+  if (orphanLayers.length + paths.length === 0) return 0;
+  await detachBelow([...orphanLayers.map((id) => layout.layer(id)), ...paths]);
+  for (const id of orphanLayers) await discardLayer(index, id);
+  for (const path of paths) await index.trash.discard(path);
+  return orphanLayers.length + paths.length;
+}
+
+/** Short names are checked one by one only when their number does not fit that of the layers. */
+async function repairLinks(index: Index, layers: RecordTransaction): Promise<number> {
+  const { layout } = index;
+  const links = new Set<string>();
+  for await (const entry of Deno.readDir(layout.links)) links.add(entry.name);
+  const ids = [...layers.values()].map((layer) => text(layer, "id") ?? "");
+  if (links.size === ids.length) return 0;
+  let changed = 0;
+  for (const id of ids) {
+    const link = await Deno.readTextFile(`${layout.layer(id)}/link`).catch(() => undefined);
+    if (link === undefined || !/^[A-Z0-9]{1,64}$/.test(link)) continue;
+    if (links.delete(link)) continue;
+    await Deno.symlink(`../${id}/diff`, `${layout.links}/${link}`);
+    changed += 1;
+  }
+  for (const link of links) {
+    const path = `${layout.links}/${link}`;
+    const dangling = await Deno.stat(path).then(() => false, (error) => codeOf(error) === "ENOENT");
+    if (!dangling) continue;
+    await Deno.remove(path);
+    changed += 1;
+  }
+  return changed;
+}
+
+/** Ids that a store in transient mode keeps in the run root; those directories are not orphans. */
+async function transientLayers(path: string): Promise<ReadonlySet<string>> {
+  try {
+    const parsed: unknown = JSON.parse(await Deno.readTextFile(path));
+    const list: readonly RawRecord[] = Array.isArray(parsed) ? parsed : [];
+    return new Set(list.map((record) => text(record, "id") ?? ""));
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return new Set();
+    throw error;
+  }
+}
+
+async function idsIn(directory: string): Promise<string[]> {
+  const ids: string[] = [];
+  for await (const entry of Deno.readDir(directory)) if (entry.isDirectory && isId(entry.name)) ids.push(entry.name);
+  return ids;
+}

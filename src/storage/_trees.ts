@@ -1,0 +1,114 @@
+import { messageOf } from "../base/errors.ts";
+import { randomHex } from "../base/ids.ts";
+import type { Logger } from "../base/logger.ts";
+import { Semaphore } from "../base/semaphore.ts";
+import { commandResult } from "../linux/command.ts";
+import { unmount } from "../linux/mount.ts";
+import { isBelow, readMounts } from "../linux/mountinfo.ts";
+
+/** Trees deleted at a time: each keeps one pool thread busy, and more would only compete for the disk's journal. */
+const DELETIONS_AT_ONCE = 2;
+
+/**
+ * Deletes directory trees in the background: they are renamed into a trash directory at once, so that nobody sees them
+ * any more, and deleted on a pool thread.
+ */
+export class Trash implements AsyncDisposable {
+  readonly #running = new Set<Promise<void>>();
+  readonly #places = new Semaphore(DELETIONS_AT_ONCE);
+
+  /** @param directories places to rename to; the first on the same mount as the tree is taken */
+  constructor(private readonly directories: readonly string[], private readonly logger: Logger) {}
+
+  /** Makes `path` vanish; its content is deleted later. Succeeds when there is nothing. */
+  async discard(path: string): Promise<void> {
+    const away = await this.#moveAway(path);
+    if (away === undefined) return;
+    const work = this.#delete(away).finally(() => this.#running.delete(work));
+    this.#running.add(work);
+  }
+
+  /** Waits until everything that was discarded is deleted. */
+  async settle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.settle();
+  }
+
+  async #moveAway(path: string): Promise<string | undefined> {
+    for (const directory of this.directories) {
+      const away = `${directory}/trash-${randomHex(8)}`;
+      try {
+        await Deno.rename(path, away);
+        return away;
+      } catch (error) {
+        if (error instanceof Deno.errors.NotFound) return undefined;
+        if (codeOf(error) !== "EXDEV") throw error;
+      }
+    }
+    return path;
+  }
+
+  async #delete(path: string): Promise<void> {
+    using _place = await this.#places.acquire();
+    try {
+      await removeTree(path);
+    } catch (error) {
+      this.logger.warn("cannot delete a discarded directory; the next start tries again", {
+        path,
+        error: messageOf(error),
+      });
+    }
+  }
+}
+
+/**
+ * Deletes a tree without following links. Nothing may be mounted below it (see {@link detachBelow}). Entries that are
+ * immutable or append-only are made ordinary first.
+ */
+export async function removeTree(path: string): Promise<void> {
+  try {
+    await Deno.remove(path, { recursive: true });
+    return;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    if (codeOf(error) !== "EPERM") throw error;
+  }
+  // Recursive chattr neither follows links nor opens devices; its own failures show in the second attempt.
+  await commandResult(["/usr/bin/env", "chattr", "-R", "-f", "-ia", "--", path], { maxOutputBytes: 4096 });
+  await Deno.remove(path, { recursive: true });
+}
+
+/**
+ * Detaches every mount at or below these directories, latest first: deleting a tree with a mount inside would delete
+ * what is mounted.
+ */
+export async function detachBelow(directories: readonly string[]): Promise<void> {
+  const mounts = await readMounts();
+  for (const mount of mounts.reverse()) {
+    if (directories.some((directory) => isBelow(mount.mountPoint, directory))) {
+      await unmount(mount.mountPoint, { detach: true });
+    }
+  }
+}
+
+/** Makes a directory with exactly this mode, whatever the umask. */
+export async function makeDirectory(path: string, mode: number): Promise<void> {
+  await Deno.mkdir(path, { mode });
+  await Deno.chmod(path, mode);
+}
+
+/** Waits for all of them, then throws the first failure. */
+export async function settleAll(work: readonly Promise<unknown>[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(work)) {
+    if (outcome.status === "rejected") throw outcome.reason;
+  }
+}
+
+/** The symbolic error number of a failed file operation. */
+export function codeOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return typeof code === "string" ? code : undefined;
+}

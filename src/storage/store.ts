@@ -1,0 +1,243 @@
+import { NotFoundError } from "../base/errors.ts";
+import { type Digest, type HostPath, type ImageId, parseHostPath } from "../base/ids.ts";
+import { commitImage } from "./_commit.ts";
+import {
+  createContainer,
+  deleteContainer,
+  describeContainer,
+  mountContainer,
+  mountImage,
+  unmountContainer,
+  unmountImage,
+} from "./_containers.ts";
+import { ImageCatalog, MANIFEST_KEY } from "./_images.ts";
+import { findChain, type Index, openIndex } from "./_index.ts";
+import { Layout } from "./_layout.ts";
+import { prepareRoots } from "./_open.ts";
+import { number, text } from "./_records.ts";
+import { addNames, deleteImage, removeNames } from "./_removal.ts";
+import { Stage } from "./_stage.ts";
+import { sweep } from "./_sweep.ts";
+import { codeOf, Trash } from "./_trees.ts";
+import type {
+  ContainerCreation,
+  FilesystemUsage,
+  ImageCommit,
+  LayerStage,
+  PresentLayer,
+  StoredContainer,
+  StoredImage,
+  StoreOptions,
+  SweepReport,
+  Usage,
+} from "./types.ts";
+import { UsageMeter } from "./_usage.ts";
+
+interface Waiting {
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * A containers/storage overlay store, shared with podman, buildah, skopeo and CRI-O: their locks are honoured, their
+ * writes are seen, and what they put into records is kept.
+ *
+ * Life cycle: `open` prepares directories and sweeps what crashes left; `[Symbol.asyncDispose]` waits for deletions in
+ * the background and closes the lock files; mounts of containers stay. Methods may run at the same time; every one that
+ * writes waits for locks, which `signal` ends.
+ */
+export class Store implements AsyncDisposable {
+  readonly #catalog: ImageCatalog;
+
+  private constructor(
+    private readonly options: StoreOptions,
+    private readonly index: Index,
+    private readonly session: Stage,
+    private readonly meter: UsageMeter,
+    /** What `open` found and put right. */
+    readonly swept: SweepReport,
+  ) {
+    this.#catalog = new ImageCatalog(index);
+  }
+
+  /**
+   * @throws InvalidArgumentError for unusable roots; FailedPreconditionError when another driver's store is there;
+   *   DataLossError for a damaged index, naming the file
+   */
+  static async open(options: StoreOptions, waiting: Waiting = {}): Promise<Store> {
+    const { logger } = options;
+    const layout = new Layout(options.graphRoot, options.runRoot);
+    await prepareRoots(layout, { logger, ...waiting });
+    await using stack = new AsyncDisposableStack();
+    const session = stack.use(await Stage.create(layout));
+    const meter = stack.use(new UsageMeter(logger));
+    const trash = stack.use(new Trash([session.directory, session.files], logger));
+    const index = openIndex(layout, { logger, trash });
+    stack.defer(() => index[Symbol.dispose]());
+    const swept = await sweep(index, waiting);
+    if (Object.values(swept).some((count) => count > 0)) {
+      logger.info("removed what an unclean stop left in the store", { ...swept });
+    }
+    stack.move();
+    return new Store(options, index, session, meter, swept);
+  }
+
+  /** All images; from memory while no other program writes. */
+  images(options: Waiting = {}): Promise<readonly StoredImage[]> {
+    return this.#catalog.list(options);
+  }
+
+  /**
+   * @param reference an id, a unique id prefix of at least 3 digits, a full name (`docker.io/library/x:tag`), or
+   *   `repository@digest` (also with a tag, which is passed over)
+   */
+  findImage(reference: string, options: Waiting = {}): Promise<StoredImage | undefined> {
+    return this.#catalog.find(reference, options);
+  }
+
+  /** @throws NotFoundError for an unknown image; DataLossError when the file is gone */
+  imageConfig(id: ImageId): Promise<Uint8Array> {
+    return this.#catalog.bigData(id, `sha256:${id}`);
+  }
+
+  /** The platform's manifest, or the one with this digest. Throws like {@link imageConfig}. */
+  imageManifest(id: ImageId, digest?: Digest): Promise<Uint8Array> {
+    return this.#catalog.bigData(id, digest === undefined ? MANIFEST_KEY : `${MANIFEST_KEY}-${digest}`);
+  }
+
+  /** The leading layers of a chain of diff IDs (base first) that are here already and need no download. */
+  async presentLayers(chain: readonly Digest[], options: Waiting = {}): Promise<readonly PresentLayer[]> {
+    const found = await findChain(await this.index.layers.read(options), chain);
+    const exist = await Promise.all(found.map((layer) => this.#exists(`${this.index.layout.layer(layer.id)}/diff`)));
+    const lost = exist.findIndex((there) => !there);
+    return lost === -1 ? found : found.slice(0, lost);
+  }
+
+  /** Room for one pull, on the store's own file system. */
+  stage(): Promise<LayerStage> {
+    return Stage.create(this.index.layout);
+  }
+
+  /**
+   * Makes an image out of staged and present layers, all or nothing. An image with this id that is there already gets
+   * the names and manifests in addition.
+   *
+   * @throws DataLossError when configuration, manifest and layers do not fit; FailedPreconditionError when a layer
+   *   that was present has gone
+   */
+  commitImage(commit: ImageCommit, options: Waiting = {}): Promise<ImageId> {
+    return commitImage(this.index, commit, options);
+  }
+
+  /** Gives names to an image, taking them from any other. @throws NotFoundError */
+  addNames(id: ImageId, names: readonly string[], options: Waiting = {}): Promise<void> {
+    return addNames(this.index, id, { ...options, names });
+  }
+
+  /** Takes names away; the image stays. @throws NotFoundError */
+  removeNames(id: ImageId, names: readonly string[], options: Waiting = {}): Promise<void> {
+    return removeNames(this.index, id, { ...options, names });
+  }
+
+  /** @throws NotFoundError; FailedPreconditionError while a container uses the image or it is mounted */
+  deleteImage(id: ImageId, options: Waiting = {}): Promise<void> {
+    return deleteImage(this.index, id, { ...options, session: this.session });
+  }
+
+  /** Containers of this and other programs. */
+  async containers(options: Waiting = {}): Promise<readonly StoredContainer[]> {
+    return [...(await this.index.containers.read(options)).values()].map(describeContainer);
+  }
+
+  /** @throws AlreadyExistsError for a taken id or name; NotFoundError when the image is not there */
+  createContainer(creation: ContainerCreation, options: Waiting = {}): Promise<StoredContainer> {
+    return createContainer(this.index, creation, { ...options, session: this.session });
+  }
+
+  /** Mounts the root file system, or counts one more user of the mount. @throws NotFoundError */
+  async mountContainer(id: string, options: Waiting = {}): Promise<HostPath> {
+    const mountOptions = this.options.mountOptions ?? [];
+    return parseHostPath(await mountContainer(this.index, id, { ...options, mountOptions }));
+  }
+
+  /**
+   * Counts one user less; the last one unmounts. Succeeds when nothing is mounted.
+   *
+   * @param options.force unmounts whatever the count, even a busy mount
+   * @returns whether it is unmounted now
+   */
+  unmountContainer(id: string, options: Waiting & { readonly force?: boolean } = {}): Promise<boolean> {
+    return unmountContainer(this.index, id, options);
+  }
+
+  /** Unmounts and deletes; succeeds when there is no such container. Idempotent. */
+  async deleteContainer(id: string, options: Waiting = {}): Promise<void> {
+    await deleteContainer(this.index, id, options);
+  }
+
+  /** Mounts an image read-only and gives the path; counted like a container's mount. @throws NotFoundError */
+  async mountImage(id: ImageId, options: Waiting = {}): Promise<HostPath> {
+    const mountOptions = (this.options.mountOptions ?? []).filter((option) => option !== "volatile");
+    return parseHostPath(await mountImage(this.index, id, { ...options, mountOptions }));
+  }
+
+  /** The counterpart of {@link mountImage}; see {@link unmountContainer}. */
+  unmountImage(id: ImageId, options: Waiting & { readonly force?: boolean } = {}): Promise<boolean> {
+    return unmountImage(this.index, id, options);
+  }
+
+  /** Persistent directory of a container for its maker's files. */
+  containerDirectory(id: string): HostPath {
+    return parseHostPath(`${this.index.layout.container(id)}/userdata`);
+  }
+
+  /** Volatile directory of a container. */
+  containerRunDirectory(id: string): HostPath {
+    return parseHostPath(`${this.index.layout.containerRun(id)}/userdata`);
+  }
+
+  /** What the writable layer takes on disk, at most about ten seconds old. @throws NotFoundError */
+  async layerUsage(containerId: string): Promise<Usage> {
+    const container = (await this.index.containers.read()).get(containerId);
+    const layerId = container === undefined ? undefined : text(container, "layer");
+    if (layerId === undefined) throw new NotFoundError("container", containerId);
+    return await this.meter.measure(`${this.index.layout.layer(layerId)}/diff`);
+  }
+
+  /**
+   * What the images take: sizes as recorded, inodes as measured in the background (a layer that is not measured yet
+   * counts as none).
+   */
+  async imageFilesystem(): Promise<FilesystemUsage> {
+    const { layout } = this.index;
+    let usedBytes = 0;
+    let inodesUsed = 0;
+    for (const layer of (await this.index.layers.read()).values()) {
+      const sizeBytes = number(layer, "diff-size");
+      if (sizeBytes === undefined) continue;
+      usedBytes += Math.max(0, sizeBytes);
+      inodesUsed += this.meter.peek(`${layout.layer(text(layer, "id") ?? "")}/diff`)?.inodes ?? 0;
+    }
+    return { path: parseHostPath(layout.images), usedBytes, inodesUsed };
+  }
+
+  /** Waits until everything that was deleted is off the disk. */
+  async settle(): Promise<void> {
+    await this.index.trash.settle();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await using _session = this.session;
+    await using _meter = this.meter;
+    using _index = this.index;
+    await this.settle();
+  }
+
+  async #exists(path: string): Promise<boolean> {
+    try {
+      return (await Deno.lstat(path)).isDirectory;
+    } catch (error) {
+      if (codeOf(error) === "ENOENT") return false;
+      throw error;
+    }
+  }
+}
