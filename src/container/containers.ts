@@ -5,8 +5,9 @@ import { KeyedMutex } from "../base/keyed_mutex.ts";
 import { containerName, createContainer } from "./create.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { execSync } from "./exec.ts";
+import type { ContainerExit } from "./exits.ts";
 import type { ExecResult, PodContext } from "./ports.ts";
-import { type ExitFiles, noteLostEnd, restoreContainers } from "./restore.ts";
+import { noteLostEnd, type ReadExit, restoreContainers } from "./restore.ts";
 import { startContainer } from "./start.ts";
 import { StopLoops } from "./stop.ts";
 import { tearDownContainer } from "./teardown.ts";
@@ -91,7 +92,9 @@ export class Containers {
     if (record.state !== "running" && record.state !== "paused") {
       throw new FailedPreconditionError(`reopen log: container ${record.id} is ${record.state}, not running`);
     }
-    await this.deps.runtimes.find(record.runtimeHandler).reopenLog(record.runDirectory, options);
+    if (record.logFile === "") return;
+    const { runDirectory: bundle, logFile } = record;
+    await this.deps.runtimes.find(record.runtimeHandler).reopenLog({ bundle, logFile }, options);
   }
 
   /** Freezes a running container. */
@@ -142,9 +145,23 @@ export class Containers {
     return [...this.deps.records.values()].filter((record) => record.sandboxId === id);
   }
 
-  /** Compares records and kernel after a start. */
-  async restore(files: ExitFiles): Promise<void> {
-    await restoreContainers(this.deps, files);
+  /**
+   * Compares records and kernel after a start.
+   *
+   * @param readExit what a container's monitor wrote down of its end
+   */
+  async restore(readExit: ReadExit): Promise<void> {
+    await restoreContainers(this.deps, readExit);
+  }
+
+  /** Records an end that a monitor wrote down. */
+  async handleExit(exit: ContainerExit): Promise<void> {
+    await this.deps.exits.handle(exit);
+  }
+
+  /** The OCI configuration that a container was made with. */
+  async runtimeSpec(record: ContainerRecord): Promise<unknown> {
+    return JSON.parse(await Deno.readTextFile(`${record.runDirectory}/config.json`));
   }
 
   /** Notes the ends of containers whose monitor and process are both gone; the daemon calls it every ten seconds. */

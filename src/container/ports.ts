@@ -82,11 +82,13 @@ export interface ContainerRuntime {
   resume(id: ContainerId, options: { signal: AbortSignal }): Promise<void>;
   execSync(
     id: ContainerId,
-    request: { process: unknown; timeoutMs: number },
+    request: { process: object; timeoutMs: number },
     options: { signal: AbortSignal },
   ): Promise<ExecResult>;
   /** Makes the monitor open its log file anew. */
-  reopenLog(bundle: string, options: { signal: AbortSignal }): Promise<void>;
+  reopenLog(container: { bundle: string; logFile: string }, options: { signal: AbortSignal }): Promise<void>;
+  /** Whether the runtime says that the container has been started. */
+  wasStarted(id: ContainerId, options: { signal: AbortSignal }): Promise<boolean>;
 }
 
 /** Finds the runtime of a handler name; the empty name is the default's. */

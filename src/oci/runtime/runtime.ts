@@ -68,6 +68,19 @@ export class OciRuntime {
     return result.exitCode === 0 ? parseFeatures(decode(result.stdout)) : undefined;
   }
 
+  /**
+   * Creates and starts a container that nobody watches: no log, no exit code.
+   *
+   * @throws RuntimeError
+   */
+  async runDetached(
+    id: string,
+    options: CallOptions & { readonly bundle: string; readonly pidFile: string },
+  ): Promise<void> {
+    const { bundle, pidFile, ...rest } = options;
+    await this.#run("run", { id, flags: ["--detach", "--bundle", bundle, "--pid-file", pidFile], ...rest });
+  }
+
   /** @throws RuntimeError */
   async start(id: string, options: CallOptions = {}): Promise<void> {
     await this.#run("start", { id, ...options });
@@ -96,14 +109,13 @@ export class OciRuntime {
 
   /**
    * Removes what the runtime holds of a container: its state and cgroups. With `force` a running one is killed first;
-   * to be used too for one that has just exited, whose zombie the runtime may still take for running.
+   * to be used too for one that has just exited, whose zombie the runtime may still take for running. Absent is fine.
    *
-   * @returns false when the runtime does not know it
    * @throws RuntimeError
    */
-  async delete(id: string, options: CallOptions & { readonly force?: boolean } = {}): Promise<boolean> {
+  async delete(id: string, options: CallOptions & { readonly force?: boolean } = {}): Promise<void> {
     const flags = options.force === true ? ["--force"] : [];
-    return await this.#unless(["container_not_found"], "delete", { id, flags, ...options });
+    await this.#unless(["container_not_found"], "delete", { id, flags, ...options });
   }
 
   /**
@@ -174,9 +186,8 @@ export class OciRuntime {
   /** Runs a command that may find nothing to do; false then. */
   async #unless(harmless: readonly RuntimeFailure[], command: string, call: Call): Promise<boolean> {
     try {
-      const result = await this.#run(command, call);
-      // runc says of a forced delete of nothing that it succeeded, crun too, with a complaint.
-      return !decode(result.stderr).includes("No such file or directory");
+      await this.#run(command, call);
+      return true;
     } catch (error) {
       if (error instanceof RuntimeError && harmless.includes(error.failure)) return false;
       throw error;
