@@ -75,9 +75,11 @@ export class ExitWatcher implements AsyncDisposable {
     signal?.addEventListener("abort", onAbort, { once: true });
     const waiting = this.#waiting.get(id) ?? new Set();
     this.#waiting.set(id, waiting.add(resolve));
+    const read = readExit(this.#options.directory, id).then((exit) => exit !== undefined && resolve(exit), reject);
     try {
-      return await readExit(this.#options.directory, id) ?? await promise;
+      return await promise;
     } finally {
+      await read;
       signal?.removeEventListener("abort", onAbort);
       waiting.delete(resolve);
       if (waiting.size === 0 && this.#waiting.get(id) === waiting) this.#waiting.delete(id);
