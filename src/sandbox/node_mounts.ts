@@ -1,0 +1,14 @@
+import { mount, MOUNT_FLAG, unmount } from "../linux/mount.ts";
+import type { PodMounts } from "./ports.ts";
+
+/** Shared memory of pods. */
+export class NodeMounts implements PodMounts {
+  mountShm(path: string, { sizeBytes }: { sizeBytes: number }): void {
+    const flags = MOUNT_FLAG.nosuid | MOUNT_FLAG.nodev | MOUNT_FLAG.noexec;
+    mount({ source: "shm", target: path, filesystem: "tmpfs", flags, data: `mode=1777,size=${sizeBytes}` });
+  }
+
+  async unmountShm(path: string): Promise<void> {
+    await unmount(path, { detach: true });
+  }
+}
