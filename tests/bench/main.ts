@@ -7,6 +7,7 @@
 import { Command, Option } from "commander";
 import { crioCommand, PROJECT_ROOT } from "../e2e/harness/crio.ts";
 import type { CriDaemon } from "../e2e/harness/daemon.ts";
+import { killAll, removeTree } from "../e2e/harness/cleanup.ts";
 import { CgroupParent } from "../e2e/harness/cgroup_parent.ts";
 import { message } from "../e2e/harness/cri_client.ts";
 import { removeAllPods } from "../e2e/harness/pods.ts";
@@ -147,22 +148,7 @@ async function shutDown(daemon: CriDaemon): Promise<void> {
   await removeAllPods(daemon.client).catch(() => {});
   const left = daemon.processes();
   await daemon.stop();
-  for (const { pid } of left) {
-    try {
-      Deno.kill(pid, "SIGKILL");
-    } catch {
-      // It ended with the daemon.
-    }
-  }
-}
-
-/** The work directory, whose mounts belong to this mount namespace alone. */
-async function removeTree(directory: string): Promise<void> {
-  const mounts = (await Deno.readTextFile("/proc/self/mountinfo")).split("\n").map((line) => line.split(" ")[4] ?? "");
-  for (const path of mounts.filter((mount) => mount.startsWith(`${directory}/`)).reverse()) {
-    await new Deno.Command("umount", { args: ["-l", path] }).output();
-  }
-  await new Deno.Command("rm", { args: ["-rf", "--one-file-system", directory] }).output();
+  killAll(left.map(({ pid }) => pid));
 }
 
 const flags = parseFlags();

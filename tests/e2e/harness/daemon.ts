@@ -53,8 +53,8 @@ export class CriDaemon implements AsyncDisposable {
    */
   async start(): Promise<number> {
     const startMs = performance.now();
-    // exec keeps the pid; the log goes to a file so that it outlives whoever reads.
-    const script = `exec "$@" >>"${this.logPath}" 2>&1`;
+    // exec keeps the pid, setsid keeps it from the terminal's signals, and a log file outlives whoever reads.
+    const script = `exec setsid "$@" >>"${this.logPath}" 2>&1`;
     const child = new Deno.Command("/bin/sh", {
       args: ["-c", script, "sh", ...this.spec.argv],
       stdin: "null",
