@@ -68,7 +68,7 @@ export class CgroupTree {
     }
     for (const pid of await this.processes(path)) sendSignal(pid, SIGKILL);
     const freezer = this.layout.v1["freezer"];
-    if (freezer !== undefined) await writeIfThere(`${freezer}${path}/freezer.state`, "THAWED");
+    if (freezer !== undefined) await thawBelow(`${freezer}${path}`);
     await this.#waitEmpty(path, { ...options, killAgain: true });
   }
 
@@ -129,6 +129,13 @@ async function writeIfThere(path: string, text: string): Promise<boolean> {
     if (isGone(error)) return false;
     throw error;
   }
+}
+
+/** A frozen v1 cgroup keeps its processes from dying, and each level has a switch of its own. */
+async function thawBelow(directory: string, depth = 0): Promise<void> {
+  await writeIfThere(`${directory}/freezer.state`, "THAWED");
+  if (depth >= MAX_DEPTH) return;
+  for (const child of await subdirectories(directory)) await thawBelow(child, depth + 1);
 }
 
 async function processesBelow(directory: string, depth = 0): Promise<number[]> {
