@@ -11,6 +11,7 @@ import { killAll, removeTree } from "../e2e/harness/cleanup.ts";
 import { CgroupParent } from "../e2e/harness/cgroup_parent.ts";
 import { message } from "../e2e/harness/cri_client.ts";
 import { removeAllPods } from "../e2e/harness/pods.ts";
+import { startRegistry } from "../e2e/harness/registry_process.ts";
 import { ImageSpec } from "../../src/cri/gen/api.ts";
 import { type Effort, FULL, QUICK, Results, type Subject } from "./context.ts";
 import { MEASURES } from "./measures.ts";
@@ -47,24 +48,6 @@ function say(text: string): void {
   Deno.stderr.writeSync(new TextEncoder().encode(`${text}\n`));
 }
 
-/** The registry process; ends with its stdin. */
-async function startRegistry(
-  options: { cacheDir: string; realistic: boolean },
-): Promise<Deno.ChildProcess & { host: string }> {
-  const script = new URL("registry_main.ts", import.meta.url).pathname;
-  const more = options.realistic ? ["--realistic", options.cacheDir] : [];
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", script, ...more],
-    cwd: PROJECT_ROOT,
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
-  const reader = child.stdout.getReader();
-  const { value } = await reader.read();
-  if (value === undefined) throw new Error("the registry process did not start");
-  return Object.assign(child, { host: new TextDecoder().decode(value).trim() });
-}
-
 async function run(flags: Flags): Promise<void> {
   const names = flags.only.length === 0 ? Object.keys(MEASURES) : flags.only;
   const base = flags.quick === true ? QUICK : FULL;
@@ -76,11 +59,7 @@ async function run(flags: Flags): Promise<void> {
   cleanup.defer(() => removeTree(workDir));
   const realistic = names.includes("pull");
   if (realistic) say("preparing the realistic image");
-  const registry = await startRegistry({ cacheDir, realistic });
-  cleanup.defer(async () => {
-    await registry.stdin.close();
-    await registry.status;
-  });
+  const registry = cleanup.use(await startRegistry(realistic ? { realisticCacheDir: cacheDir } : {}));
   const cgroup = cleanup.use(await CgroupParent.create(`crio-bench-${Deno.pid}`));
   const crio = flags.crio === undefined ? crioCommand() : flags.crio.split(" ");
   const results = new Results();

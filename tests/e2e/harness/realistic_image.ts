@@ -1,5 +1,5 @@
-import { buildImage, type BuiltImage } from "../fakes/registry/content.ts";
-import { tarBlocks, type TarEntry } from "../fakes/tar.ts";
+import { buildImage, type BuiltImage } from "../../fakes/registry/content.ts";
+import { tarBlocks, type TarEntry } from "../../fakes/tar.ts";
 
 /** Changes whenever the bytes of the image do: names the cache. */
 export const REALISTIC_VERSION = 1;

@@ -1,12 +1,14 @@
 /**
  * A loopback registry in a process of its own, so that its work is not the client's: `127.0.0.1:port` on stdout, then it
- * serves until stdin ends. Images: `bench/busybox:1` and, with `--realistic CACHE_DIR`, `bench/realistic:1`.
+ * serves until stdin ends, or with `--stay` until it is killed. Images: `bench/busybox:1`, `bench/pause:1` and, with
+ * `--realistic CACHE_DIR`, `bench/realistic:1`.
  *
  * @module
  */
-import { FakeRegistry } from "../fakes/registry.ts";
-import { buildImage } from "../fakes/registry/content.ts";
-import { BUSYBOX_CONFIG, busyboxLayer } from "../e2e/harness/busybox_image.ts";
+import { parseArgs } from "node:util";
+import { FakeRegistry } from "../../fakes/registry.ts";
+import { buildImage } from "../../fakes/registry/content.ts";
+import { BUSYBOX_CONFIG, busyboxLayer } from "./busybox_image.ts";
 import { buildRealisticImage, REALISTIC_VERSION } from "./realistic_image.ts";
 
 interface CachedImage {
@@ -49,13 +51,14 @@ async function addBusybox(registry: FakeRegistry): Promise<void> {
 }
 
 if (import.meta.main) {
+  const { values } = parseArgs({ options: { realistic: { type: "string" }, stay: { type: "boolean" } } });
   await using registry = await FakeRegistry.start();
   await addBusybox(registry);
-  const [flag, cacheDir] = Deno.args;
-  if (flag === "--realistic" && cacheDir !== undefined) await addRealisticImage(registry, cacheDir);
+  if (values.realistic !== undefined) await addRealisticImage(registry, values.realistic);
   await Deno.stdout.write(new TextEncoder().encode(`${registry.host}\n`));
   // The log of requests would grow for as long as this runs.
   const timer = setInterval(() => registry.requests.splice(0), 5000);
-  await Deno.stdin.readable.pipeTo(new WritableStream());
+  if (values.stay === true) await new Promise(() => {});
+  else await Deno.stdin.readable.pipeTo(new WritableStream());
   clearInterval(timer);
 }
