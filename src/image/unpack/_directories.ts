@@ -30,6 +30,7 @@ export class Directories implements Disposable {
   /** Directories that no entry asked for so far. */
   impliedCount = 0;
   readonly #open = new Map<string, number>();
+  readonly #umask = Deno.umask();
   #lastPath = "";
   #lastFd: number;
 
@@ -57,9 +58,9 @@ export class Directories implements Disposable {
     if (made === -EEXIST) return must(found, "openat2", path);
     must(made, "mkdirat", path);
     this.impliedCount += 1;
-    // Whatever the umask and a setgid parent made of it.
+    // Whatever owner and mode a setgid parent and the umask gave it.
     must(lchownat(parent, name, 0, 0), "fchownat", path);
-    must(fchmodat(parent, name, IMPLICIT_MODE), "fchmodat", path);
+    if ((IMPLICIT_MODE & this.#umask) !== 0) must(fchmodat(parent, name, IMPLICIT_MODE), "fchmodat", path);
     return must(this.find(path), "openat2", path);
   }
 

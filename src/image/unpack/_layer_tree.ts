@@ -50,6 +50,9 @@ const MKDIR_BITS = 0o1777;
 const NEW_FILE = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 /** Limit of the paths kept for {@link LayerTree.end}, bytes: a million directories of honest length. */
 const MAX_DIRECTORY_PATH_BYTES = 128 << 20;
+/** 2^63 nanoseconds. */
+const MAX_SECONDS = 9_223_372_036;
+const EPOCH: FileTime = { seconds: 0, nanos: 0 };
 const DEFAULT_ACL = "system.posix_acl_default";
 const OPAQUE_VALUE = new TextEncoder().encode("y");
 
@@ -111,9 +114,10 @@ export class LayerTree implements Disposable {
     const existed = this.#replacing(path, CALLS[entry.type], () => this.#makeNode(path, { name, entry, source }));
     const dir = this.#directories.get(parentOf(path));
     if (entry.type === "hardlink") this.#settleLink(dir, { name, entry });
-    else this.#settle(dir, { name, entry, isNew: true });
-    this.#fillTimes(entry);
-    must(lutimensat(dir, name, this.#times), "utimensat");
+    else {
+      this.#settle(dir, { name, entry, isNew: true });
+      this.#setTimes(dir, name, entry);
+    }
     return existed;
   }
 
@@ -152,7 +156,7 @@ export class LayerTree implements Disposable {
     }
     // After the owner and the content: both clear security.capability.
     if (entry.xattrs !== undefined) this.#setXattrs(entry, (key, value) => setXattrOfFd(fd, key, value));
-    this.#fillTimes(entry);
+    this.#fillTimes(entry, saneTime(entry.mtime));
     must(futimens(fd, this.#times), "futimens");
     close(fd);
     this.#fd = -1;
@@ -185,8 +189,7 @@ export class LayerTree implements Disposable {
       const name = cBytes(baseOf(path));
       // With removals an entry may be gone, or be something else now.
       if (this.#removed && (dir < 0 || !isDirectory(statAt(dir, name)))) continue;
-      this.#fillTimes(entry);
-      must(lutimensat(must(dir, "openat2", path), name, this.#times), "utimensat", path);
+      this.#setTimes(must(dir, "openat2", path), name, { ...entry, type: "directory" });
     }
     this.#directoryTimes.clear();
   }
@@ -196,8 +199,7 @@ export class LayerTree implements Disposable {
     let existed = false;
     let fd = openat(this.#directories.get(parent), name, NEW_FILE, entry.mode & PERMISSION_BITS);
     if (fd === -EEXIST) {
-      existed = true;
-      this.#remove(path, name);
+      existed = this.#remove(path, name);
       fd = openat(this.#directories.get(parent), name, NEW_FILE, entry.mode & PERMISSION_BITS);
     }
     this.#fd = must(fd, "openat");
@@ -212,13 +214,13 @@ export class LayerTree implements Disposable {
     let result = mkdirat(this.#directories.get(parent), name, entry.mode & MKDIR_BITS);
     const existed = result === -EEXIST;
     const isKept = existed && isDirectory(statAt(this.#directories.get(parent), name));
+    let isRepeated = isKept && this.#directoryTimes.has(path);
     if (existed && !isKept) {
-      this.#remove(path, name);
+      isRepeated = this.#remove(path, name);
       result = mkdirat(this.#directories.get(parent), name, entry.mode & MKDIR_BITS);
     }
     if (!isKept) must(result, "mkdirat");
     this.#settle(this.#directories.get(parent), { name, entry, isNew: !isKept });
-    const isRepeated = existed && (!isKept || this.#directoryTimes.has(path));
     this.#keepTimes(path, entry);
     if ((entry.mode & SETGID) !== 0 || entry.xattrs?.has(DEFAULT_ACL) === true) this.#inherits = true;
     return isRepeated;
@@ -260,10 +262,12 @@ export class LayerTree implements Disposable {
     if (is === undefined) return;
     const isOwned = is.uid === entry.uid && is.gid === entry.gid;
     if (!isOwned) must(lchownat(dir, name, entry.uid, entry.gid), "fchownat");
-    const isSymlink = (is.mode & S_IFMT) === S_IFLNK;
+    // A link to a symbolic link leaves that one's times alone, as in containers/storage.
+    if ((is.mode & S_IFMT) === S_IFLNK) return;
     const hasMode = (is.mode & ~S_IFMT) === entry.mode && (isOwned || (entry.mode & SET_ID_BITS) === 0);
-    if (!isSymlink && !hasMode) must(fchmodat(dir, name, entry.mode), "fchmodat");
+    if (!hasMode) must(fchmodat(dir, name, entry.mode), "fchmodat");
     if (entry.xattrs !== undefined) this.#setXattrs(entry, (key, value) => setXattr(procPath(dir, name), key, value));
+    this.#setTimes(dir, name, entry);
   }
 
   #setXattrs(entry: TarEntry, set: (key: CName, value: Uint8Array<ArrayBuffer>) => void): void {
@@ -284,8 +288,14 @@ export class LayerTree implements Disposable {
     this.#directoryTimes.set(path, { mtime, atime });
   }
 
-  #fillTimes({ mtime, atime: own }: Times): void {
-    const atime = own !== undefined && isLater(own, mtime) ? own : mtime;
+  #setTimes(dir: number, name: CName, entry: Times & Pick<TarEntry, "type">): void {
+    this.#fillTimes(entry, entry.type === "symlink" ? entry.mtime : saneTime(entry.mtime));
+    must(lutimensat(dir, name, this.#times), "utimensat");
+  }
+
+  /** A time of access is never before the last change. */
+  #fillTimes({ atime: own }: Times, mtime: FileTime): void {
+    const atime = own !== undefined && isLater(own, mtime) ? saneTime(own) : mtime;
     setTimes(this.#times, 0, atime.seconds, atime.nanos);
     setTimes(this.#times, 1, mtime.seconds, mtime.nanos);
   }
@@ -297,17 +307,21 @@ export class LayerTree implements Disposable {
       must(first, call, textOfName(path));
       return false;
     }
-    this.#remove(path, cBytes(baseOf(path)));
+    const wasNamed = this.#remove(path, cBytes(baseOf(path)));
     must(make(), call, textOfName(path));
-    return true;
+    return wasNamed;
   }
 
-  #remove(path: string, name: CName): void {
+  /** @returns whether it was something that an entry of this name made: no whiteout */
+  #remove(path: string, name: CName): boolean {
     this.#directories.forget();
     this.#removed = true;
     this.#directoryTimes.delete(path);
-    removeTreeAt(this.#directories.get(parentOf(path)), name);
+    const dir = this.#directories.get(parentOf(path));
+    const isNamed = !isWhiteout(statAt(dir, name));
+    removeTreeAt(dir, name);
     this.#directories.forget();
+    return isNamed;
   }
 }
 
@@ -326,8 +340,18 @@ function isDirectory(stat: FileStat | undefined): boolean {
   return stat !== undefined && (stat.mode & S_IFMT) === S_IFDIR;
 }
 
+function isWhiteout(stat: FileStat | undefined): boolean {
+  if (stat === undefined || (stat.mode & S_IFMT) !== S_IFCHR) return false;
+  return stat.deviceMajor === 0 && stat.deviceMinor === 0;
+}
+
 function isLater(a: FileTime, b: FileTime): boolean {
   return a.seconds > b.seconds || (a.seconds === b.seconds && a.nanos > b.nanos);
+}
+
+/** What lies before the epoch or beyond the year 2262 becomes the epoch, as in containers/storage. */
+function saneTime(time: FileTime): FileTime {
+  return time.seconds >= 0 && time.seconds < MAX_SECONDS ? time : EPOCH;
 }
 
 /** A path that reaches `name` in an opened directory, for calls that have no `…at` form. */

@@ -11,6 +11,8 @@ const OPAQUE = ".wh..wh..opq";
 const AUFS_META = ".wh..wh.";
 const NOT_NAMES: ReadonlySet<string> = new Set(["", ".", ".."]);
 
+const UPWARD = /(?:^|\/)\.\.(?:\/|$)/;
+
 export interface LayerWriterLimits {
   readonly maxEntries: number;
   readonly maxFileBytes: number;
@@ -26,9 +28,12 @@ export class LayerWriter implements TarSink, Disposable {
   readonly #tree: LayerTree;
   readonly #crc = new Crc64();
   #hasGlobal = false;
+  #hasRoot = false;
   #current: TarEntry | undefined;
   /** The current entry is a file that is being written. */
   #isFile = false;
+  /** Its name has `..`: a reader of tar-split, which resolves names on the host, would look elsewhere. */
+  #isUpward = false;
   /** An entry of the same name was there: tar-split allows a name once. */
   #isRepeated = false;
 
@@ -67,6 +72,7 @@ export class LayerWriter implements TarSink, Disposable {
     this.#isRepeated = false;
     this.#crc.reset();
     const path = cleanPath(entry.name);
+    this.#isUpward = path.length < entry.name.length && UPWARD.test(entry.name);
     if (path === "") this.#keepRoot(entry);
     else if (!this.#whiteout(path, entry)) {
       if (entry.type === "file") this.#countBytes(entry);
@@ -94,9 +100,9 @@ export class LayerWriter implements TarSink, Disposable {
     this.#isFile = false;
   }
 
-  /** Whether the payload will be found again in the unpacked file; else (sparse files, say) tar-split must hold it. */
+  /** Whether the payload will be found again under the entry's name; else (sparse files, say) tar-split must hold it. */
   #isContent(): boolean {
-    return this.#isFile && this.#current?.sparse === undefined;
+    return this.#isFile && this.#current?.sparse === undefined && !this.#isUpward;
   }
 
   #countEntry(): void {
@@ -113,9 +119,9 @@ export class LayerWriter implements TarSink, Disposable {
 
   /** The layer's own directory belongs to the store, which gives it the parent layer's owner and mode. */
   #keepRoot(entry: TarEntry): void {
-    if (entry.type !== "directory") throw new RefusedEntry(`the root directory cannot be a ${entry.type}`);
-    this.#isRepeated = this.root !== undefined;
-    this.root = entry;
+    this.#isRepeated = this.#hasRoot;
+    this.#hasRoot = true;
+    if (entry.type === "directory") this.root = entry;
   }
 
   #whiteout(path: string, entry: TarEntry): boolean {

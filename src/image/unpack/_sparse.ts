@@ -105,14 +105,14 @@ export class DataMapReader {
     const text = this.#text + binaryString(block, at, at + BLOCK_BYTES);
     const lines = text.split("\n");
     this.#text = lines.pop() ?? "";
-    if (this.#text.length > MAX_LINE_CHARS || this.#bytes > MAX_MAP_BYTES) this.map.ok = false;
     for (const line of lines) {
       const value = paxInteger(line);
       if (!(value >= 0)) this.map.ok = false;
       this.#numbers.push(value);
       if (this.#isComplete()) break;
     }
-    if ((this.#numbers[0] ?? 0) > MAX_EXTENTS) this.map.ok = false;
+    const isTooLong = this.#text.length > MAX_LINE_CHARS || this.#bytes > MAX_MAP_BYTES;
+    if ((this.#numbers[0] ?? 0) > MAX_EXTENTS || (isTooLong && !this.#isComplete())) this.map.ok = false;
     if (!this.map.ok || this.#isComplete()) this.#finish();
   }
 

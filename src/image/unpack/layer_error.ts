@@ -49,7 +49,9 @@ const CAUSED_BY_CONTENT: ReadonlySet<string> = new Set([
 /** Any failure while an entry is unpacked, as a LayerError; one that is a LayerError already stays as it is. */
 export function asLayerError(thrown: unknown, place: { entry: string; offset: number }): unknown {
   if (!(thrown instanceof ErrnoError)) return thrown;
-  const kind = CAUSED_BY_CONTENT.has(thrown.code) ? "invalid_argument" : thrown.kind;
+  const isLinkToDirectory = thrown.call === "linkat" && thrown.code === "EPERM";
+  const isContent = isLinkToDirectory || CAUSED_BY_CONTENT.has(thrown.code);
+  const kind = isContent ? "invalid_argument" : thrown.kind;
   return new LayerError(thrown.message, { ...place, kind, cause: thrown });
 }
 

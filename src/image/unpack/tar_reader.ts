@@ -209,15 +209,15 @@ export class TarReader {
       const records = parsePax(content);
       if (records === undefined) this.#fail("an extended header is malformed");
       if (this.#metaType === "x") this.#meta.records = records;
-      else this.#onGlobal();
+      else this.#onGlobal(records);
     }
   }
 
-  #onGlobal(): void {
+  #onGlobal(records: PaxRecords): void {
     // As Go does it: a global header stands for itself, and what stood before it does not reach the next entry.
     this.#meta = {};
     this.#inChain = false;
-    this.sink.globalHeader(this.#header?.name ?? "");
+    this.sink.globalHeader(records.get("path") || this.#header?.name || "");
   }
 
   #startEntry(header: RawHeader): void {
