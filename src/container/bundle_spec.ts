@@ -134,10 +134,8 @@ function pidNamespace(
     case "container":
       return { type: "pid" };
     case "pod":
-      if (pod.namespaces.pid === undefined) {
-        throw new InvalidArgumentError(`pod sandbox ${pod.id} was not made for a shared PID namespace`);
-      }
-      return { type: "pid", path: pod.namespaces.pid };
+      // The pod decides whether it shares one; clients that say nothing of the container mean "as the pod does".
+      return pod.namespaces.pid === undefined ? { type: "pid" } : { type: "pid", path: pod.namespaces.pid };
     case "target":
       if (targetPid === undefined) {
         throw new InvalidArgumentError(`container ${mode.containerId}, whose PID namespace is asked for, does not run`);

@@ -154,6 +154,11 @@ export class Containers {
     await restoreContainers(this.deps, readExit);
   }
 
+  /** Creates that run now, for diagnosis. */
+  stages(): Iterable<{ key: string; stage: string; elapsedMs: number }> {
+    return this.#creates.stages();
+  }
+
   /** Records an end that a monitor wrote down. */
   async handleExit(exit: ContainerExit): Promise<void> {
     await this.deps.exits.handle(exit);

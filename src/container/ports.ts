@@ -147,7 +147,6 @@ export interface NodeDefaults {
   readonly cgroupNamespaces: boolean;
   readonly defaultEnv: readonly string[];
   readonly defaultUlimits: ReadonlyArray<{ readonly type: string; readonly soft: number; readonly hard: number }>;
-  readonly defaultSysctls: Readonly<Record<string, string>>;
   readonly pidsLimit: number;
   readonly readOnly: boolean;
   /** The lowest oom_score_adj that can be set here (our own, without CAP_SYS_RESOURCE). */

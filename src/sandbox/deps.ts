@@ -19,6 +19,8 @@ export interface SandboxDeps {
   readonly runDirectory: string;
   /** @throws InvalidArgumentError for a handler that is not configured; gives the effective name */
   readonly resolveHandler: (name: string) => string;
+  /** Set in every pod that has the namespaces for them; a pod's own come on top. */
+  readonly defaultSysctls: Readonly<Record<string, string>>;
   /** Default `/dev/shm` size. */
   readonly shmSizeBytes: number;
   /** Time that a container has between its stop signal and SIGKILL when its pod is stopped. */

@@ -91,7 +91,8 @@ async function build(deps: SandboxDeps, first: SandboxRecord, context: Operation
     ...(ownNetwork ? ["network" as const, "uts" as const] : []),
     ...(modes.ipc === "pod" ? ["ipc" as const] : []),
   ];
-  const namespaces = deps.namespaces.pin({ name: id, kinds, hostname: first.hostname, sysctls: spec.sysctls });
+  const sysctls = { ...defaultSysctls(deps, kinds), ...spec.sysctls };
+  const namespaces = deps.namespaces.pin({ name: id, kinds, hostname: first.hostname, sysctls });
   const record = await deps.records.update(id, (now) => ({ ...now, namespaces, networkAttached: ownNetwork })) ?? first;
   context.stage(ownNetwork ? "sandbox network creation" : "sandbox files");
   const files = makeFiles(deps, record);
@@ -113,6 +114,14 @@ async function build(deps: SandboxDeps, first: SandboxRecord, context: Operation
     ips,
     ...(infra === undefined ? {} : { infra, namespaces: { ...now.namespaces, pid: `/proc/${infra.pid}/ns/pid` } }),
   }));
+}
+
+/** The node's defaults for the namespaces that the pod has of its own. */
+function defaultSysctls(deps: SandboxDeps, kinds: readonly string[]): Record<string, string> {
+  const own = Object.entries(deps.defaultSysctls).filter(([name]) => {
+    return kinds.includes(name.startsWith("net.") || name.startsWith("net/") ? "network" : "ipc");
+  });
+  return Object.fromEntries(own);
 }
 
 async function makeFiles(deps: SandboxDeps, record: SandboxRecord): Promise<void> {

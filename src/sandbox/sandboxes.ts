@@ -62,6 +62,11 @@ export class Sandboxes {
     for (const record of this.deps.records.values()) if (record.state !== "creating") yield record;
   }
 
+  /** Runs of pods that are under way, for diagnosis. */
+  stages(): Iterable<{ key: string; stage: string; elapsedMs: number }> {
+    return this.#runs.stages();
+  }
+
   /** What a container needs to know of its pod. */
   contextOf(record: SandboxRecord): PodContext {
     const { spec } = record;

@@ -86,6 +86,7 @@ async function withSandboxes(body: (bench: Bench) => Promise<void>): Promise<voi
       log: silentLogger,
       runDirectory: `${directory}/run`,
       resolveHandler: (name) => name || "crun",
+      defaultSysctls: {},
       shmSizeBytes: 1,
       stopTimeoutMs: 1,
       runLimitMs: 60_000,

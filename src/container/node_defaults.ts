@@ -1,0 +1,46 @@
+import type { Config } from "../config/schema.ts";
+import { hasController } from "../cgroup/hierarchies.ts";
+import type { Host } from "../linux/host.ts";
+import type { NodeDefaults } from "./ports.ts";
+
+/** What Debian 12's runtimes know; newer ones accept it. */
+const OCI_VERSION = "1.0.2";
+const CREATE_LIMIT_MS = 300_000;
+const LOWEST_SCORE = -1000;
+
+/** Limits and habits of this node, from the configuration and what the host can do. */
+export function nodeDefaults(config: Config, host: Host): NodeDefaults {
+  const { runtime } = config;
+  const canLowerScore = host.capabilities.effective.includes("CAP_SYS_RESOURCE");
+  return {
+    defaultCapabilities: runtime.defaultCapabilities,
+    availableCapabilities: new Set(host.capabilities.bounding),
+    addInheritableCapabilities: runtime.addInheritableCapabilities,
+    ociVersion: OCI_VERSION,
+    cgroupNamespaces: host.cgroup.mode === "v2",
+    defaultEnv: runtime.defaultEnv,
+    defaultUlimits: runtime.defaultUlimits.map(ulimit),
+    pidsLimit: runtime.pidsLimit,
+    readOnly: runtime.readOnly,
+    minOomScoreAdj: canLowerScore ? LOWEST_SCORE : host.oomScoreAdj,
+    hasHugetlb: hasController(host.cgroup, "hugetlb"),
+    createTimeoutMs: CREATE_LIMIT_MS,
+  };
+}
+
+/** `nofile=1024:2048` -> RLIMIT_NOFILE; the configuration has checked the form. */
+function ulimit(line: string): { type: string; soft: number; hard: number } {
+  const [name, limits] = splitOnce(line, "=");
+  const [soft, hard] = splitOnce(limits, ":");
+  return { type: `RLIMIT_${name.toUpperCase()}`, soft: Number(soft), hard: Number(hard === "" ? soft : hard) };
+}
+
+/** `key=value` lines as an object. */
+export function assignments(lines: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(lines.map((line) => splitOnce(line, "=")));
+}
+
+function splitOnce(text: string, separator: string): [string, string] {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
+}

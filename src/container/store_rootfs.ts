@@ -1,0 +1,27 @@
+import type { ContainerId } from "../base/ids.ts";
+import type { Store } from "../storage/store.ts";
+import type { RootfsStore } from "./ports.ts";
+
+const REMOVE_LIMIT_MS = 60_000;
+
+/** Writable file systems of containers in the shared store. */
+export class StoreRootfs implements RootfsStore {
+  constructor(private readonly store: Store) {}
+
+  async create(
+    container: { id: ContainerId; name: string; imageId: string; metadata: string },
+    options: { signal?: AbortSignal },
+  ): Promise<{ directory: string; runDirectory: string }> {
+    const { id, name, imageId, metadata } = container;
+    await this.store.createContainer({ id, names: [name], imageId, metadata }, options);
+    return { directory: this.store.containerDirectory(id), runDirectory: this.store.containerRunDirectory(id) };
+  }
+
+  mount(id: ContainerId): Promise<string> {
+    return this.store.mountContainer(id);
+  }
+
+  async remove(id: ContainerId): Promise<void> {
+    await this.store.deleteContainer(id, { signal: AbortSignal.timeout(REMOVE_LIMIT_MS) });
+  }
+}
