@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { ImageSpec } from "../../src/cri/gen/api.ts";
+import { Churn } from "./harness/churn.ts";
+import { message } from "./harness/cri_client.ts";
+import { Lab } from "./harness/lab.ts";
+import { removeAllPods } from "./harness/pods.ts";
+import { randomSource } from "./harness/realistic_image.ts";
+
+const WORKERS = 8;
+const SHORTEST_MS = 200;
+const SPREAD_MS = 1800;
+
+Deno.test("killed at random moments of 8-way churn, the daemon finds everything again and leaks nothing", async () => {
+  const kills = Number(Deno.env.get("CHURN_KILLS") ?? "5");
+  const seed = Number(Deno.env.get("CHURN_SEED") ?? Date.now() % 100_000);
+  const random = randomSource(seed);
+  await using lab = await Lab.start();
+  await lab.pull();
+  const churn = new Churn(lab, random);
+  const work = churn.work(WORKERS);
+  const faults: string[] = [];
+  for (let i = 1; i <= kills; i++) {
+    await new Promise((resolve) => setTimeout(resolve, SHORTEST_MS + random() * SPREAD_MS));
+    churn.daemonIsAway();
+    await lab.daemon.stop("SIGKILL");
+    await lab.daemon.start();
+    faults.push(...(await churn.differences()).map((line) => `after kill ${i}: ${line}`));
+    churn.daemonIsBack();
+  }
+  churn.finish();
+  await work;
+  await removeAllPods(lab.daemon.client);
+  await lab.daemon.client.call("removeImage", { image: message(ImageSpec, { image: lab.image }) });
+  const { containers } = await lab.daemon.client.call("listContainers", {});
+  const { images } = await lab.daemon.client.call("listImages", {});
+  const problems = [
+    ...faults,
+    ...churn.failures.map((line) => `without a kill: ${line}`),
+    ...containers.map(({ id }) => `container left: ${id}`),
+    ...images.map(({ id }) => `image left: ${id}`),
+    ...(await layersLeft(lab.directory)).map((line) => `layer left: ${line}`),
+    ...await lab.leaks(),
+  ];
+  assert.deepEqual(problems, [], `CHURN_SEED=${seed} CHURN_KILLS=${kills}; daemon log:\n${lab.daemon.logTail(40)}`);
+});
+
+/** Directories of layers on disk; the store's own link directory does not count. */
+async function layersLeft(directory: string): Promise<string[]> {
+  const names: string[] = [];
+  for await (const entry of Deno.readDir(`${directory}/root/overlay`)) {
+    if (entry.isDirectory && entry.name !== "l") names.push(entry.name);
+  }
+  return names;
+}

@@ -1,0 +1,107 @@
+import { killAll, mountsBelow, removeTree } from "./cleanup.ts";
+import { CgroupParent } from "./cgroup_parent.ts";
+import { message } from "./cri_client.ts";
+import { prepareCrio } from "./crio.ts";
+import type { CriDaemon } from "./daemon.ts";
+import { type PodWish, removeAllPods } from "./pods.ts";
+import { runtimeProcesses } from "./processes.ts";
+import { type RegistryProcess, startRegistry } from "./registry_process.ts";
+import { ImageSpec } from "../../../src/cri/gen/api.ts";
+
+const BRIDGE = "crioe2e0";
+
+/** A crio on temporary roots with a registry, everything of which can be looked at afterwards. */
+export class Lab implements AsyncDisposable {
+  private constructor(
+    readonly directory: string,
+    readonly daemon: CriDaemon,
+    readonly registry: RegistryProcess,
+    readonly cgroup: CgroupParent,
+  ) {}
+
+  /** Prepares and starts it; the image is not pulled yet. */
+  static async start(): Promise<Lab> {
+    await using undo = new AsyncDisposableStack();
+    const directory = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "crio-e2e-" });
+    undo.defer(() => removeTree(directory));
+    const registry = undo.use(await startRegistry());
+    const cgroup = undo.use(await CgroupParent.create(`crio-e2e-${Deno.pid}`));
+    const daemon = await prepareCrio({
+      directory,
+      insecureRegistries: [registry.host],
+      pauseImage: `${registry.host}/bench/pause:1`,
+      network: { bridge: BRIDGE, prefix: "10.238.77" },
+      logLevel: "debug",
+    });
+    await daemon.start();
+    undo.move();
+    return new Lab(directory, daemon, registry, cgroup);
+  }
+
+  /** The busybox image of the registry. */
+  get image(): string {
+    return `${this.registry.host}/bench/busybox:1`;
+  }
+
+  async pull(): Promise<void> {
+    await this.daemon.client.call("pullImage", { image: message(ImageSpec, { image: this.image }) });
+  }
+
+  pod(name: string): PodWish {
+    return { name, logDirectory: `${this.directory}/pods`, cgroupParent: this.cgroup.path };
+  }
+
+  /**
+   * What should not be there once no pod and no image is left: one line each, by kind. Records are compared by the
+   * daemon's own lists; here the kernel and the disk are asked.
+   */
+  async leaks(): Promise<string[]> {
+    const daemonTree = new Set(treeOf(this.daemon.pid));
+    const monitors = this.daemon.processes().filter(({ pid }) => !daemonTree.has(pid));
+    const mounts = await mountsBelow(this.directory);
+    const lines = [
+      ...monitors.map(({ pid, argv }) => `process ${pid}: ${argv.slice(0, 6).join(" ")}`),
+      ...mounts.filter((path) => !path.endsWith("/root/overlay")).map((path) => `mount ${path}`),
+      ...(await this.cgroup.leftovers()).map((path) => `cgroup ${path}`),
+      ...(await filesBelow(`${this.directory}/cni-data`, /^\d+\.\d+\.\d+\.\d+$/)).map((path) => `address ${path}`),
+    ];
+    for (const place of ["exits", "attach", "ns", "crun", "runc", "root/overlay-containers"]) {
+      const files = await filesBelow(`${this.directory}/${place}`, /^[0-9a-f-]{12,}/);
+      lines.push(...files.map((path) => `file ${path}`));
+    }
+    const { stdout } = await new Deno.Command("ip", { args: ["-o", "link", "show", "master", BRIDGE] }).output();
+    lines.push(...new TextDecoder().decode(stdout).split("\n").filter(Boolean).map((line) => `veth ${line}`));
+    return lines;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await removeAllPods(this.daemon.client).catch(() => {});
+    const left = this.daemon.processes().map(({ pid }) => pid).filter((pid) => pid !== this.daemon.pid);
+    await this.daemon.stop();
+    killAll(left);
+    await this.registry[Symbol.asyncDispose]();
+    await this.cgroup[Symbol.asyncDispose]();
+    await new Deno.Command("ip", { args: ["link", "delete", BRIDGE], stderr: "null" }).output();
+    await removeTree(this.directory);
+  }
+}
+
+/** The daemon and its descendants, such as a pull process that is still warm. */
+function treeOf(daemonPid: number): number[] {
+  return runtimeProcesses(daemonPid, "/nonexistent").map(({ pid }) => pid);
+}
+
+/** Paths below a directory whose last part fits; the top ones only, not what lies inside them. */
+async function filesBelow(directory: string, name: RegExp): Promise<string[]> {
+  const found: string[] = [];
+  try {
+    for await (const entry of Deno.readDir(directory)) {
+      const path = `${directory}/${entry.name}`;
+      if (name.test(entry.name)) found.push(path);
+      else if (entry.isDirectory) found.push(...await filesBelow(path, name));
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return found;
+}
