@@ -1,0 +1,106 @@
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const decoder = new TextDecoder();
+
+interface Result {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function run(argv: readonly string[], env: Record<string, string> = {}): Promise<Result> {
+  const [program = "", ...args] = argv;
+  const { code, stdout, stderr } = await new Deno.Command(program, { args, env, stdin: "null" }).output();
+  return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
+}
+
+/** Builds one portable file for all steps, in a directory of its own. */
+async function withPortable(use: (file: string, directory: string) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir({ prefix: "crio-build-" });
+  try {
+    const file = `${directory}/crio`;
+    const { code, err } = await run([`${ROOT}scripts/build`, "--form", "portable", "--out", file]);
+    strictEqual(code, 0, err);
+    await use(file, directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+async function names(directory: string): Promise<readonly string[]> {
+  return (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => name).sort();
+}
+
+Deno.test("scripts/build makes a portable file that unpacks itself once", async (t) => {
+  await withPortable(async (file, directory) => {
+    const env = { CRIO_PORTABLE_DIR: `${directory}/unpacked` };
+
+    await t.step("four first starts at the same time all work and leave one copy", async () => {
+      const started = await Promise.all([1, 2, 3, 4].map(() => run([file, "version", "--json"], env)));
+      deepStrictEqual(started.map(({ code, err }) => [code, err]), [[0, ""], [0, ""], [0, ""], [0, ""]]);
+      deepStrictEqual(JSON.parse(started[0]?.out ?? "").buildTags, ["portable"]);
+      const unpacked = await names(env.CRIO_PORTABLE_DIR);
+      strictEqual(unpacked.length, 1);
+      match(unpacked[0] ?? "", /^[0-9a-f]{64}$/);
+      const { mode, uid } = await Deno.stat(`${env.CRIO_PORTABLE_DIR}/${unpacked[0]}`);
+      deepStrictEqual([(mode ?? 0) & 0o777, uid], [0o700, Deno.uid()]);
+    });
+
+    await t.step("later starts unpack nothing, pass arguments on and give the exit code", async () => {
+      const [hash] = await names(env.CRIO_PORTABLE_DIR);
+      const before = (await Deno.stat(`${env.CRIO_PORTABLE_DIR}/${hash}/crio`)).ctime;
+      const odd = await run([file, "an argument with 'quotes' and $signs"], env);
+      strictEqual(odd.code, 2);
+      match(odd.err, /command "an argument with 'quotes' and \$signs" not supported/);
+      deepStrictEqual((await Deno.stat(`${env.CRIO_PORTABLE_DIR}/${hash}/crio`)).ctime, before);
+    });
+
+    await t.step("CRIO_SELF starts the same program again", async () => {
+      const traced = await run(["sh", "-x", file, "version"], env);
+      const self = /^\+ CRIO_SELF='?(\[.*?\])'?$/m.exec(traced.err)?.[1];
+      const argv: readonly string[] = JSON.parse(self ?? "");
+      ok(argv[0]?.startsWith(env.CRIO_PORTABLE_DIR));
+      strictEqual((await run([...argv, "version"])).out, traced.out);
+      strictEqual((await run([...argv, "internal", "unknown"])).code, 2);
+    });
+
+    await t.step("a damaged file says so and leaves nothing", async () => {
+      const bytes = await Deno.readFile(file);
+      bytes[bytes.length - 1000] = (bytes[bytes.length - 1000] ?? 0) ^ 0xff;
+      await Deno.writeFile(`${directory}/damaged`, bytes, { mode: 0o755 });
+      const other = `${directory}/other`;
+      const { code, err } = await run([`${directory}/damaged`, "version"], { CRIO_PORTABLE_DIR: other });
+      strictEqual(code, 1);
+      match(err, /is damaged: its content does not have the hash/);
+      deepStrictEqual(await names(other), []);
+    });
+
+    await t.step("a copy of another version goes when nothing runs from it", async () => {
+      const base = `${directory}/several`;
+      await Deno.mkdir(`${base}/${"0".repeat(64)}`, { recursive: true });
+      strictEqual((await run([file, "version"], { CRIO_PORTABLE_DIR: base })).code, 0);
+      deepStrictEqual(await names(base), await names(env.CRIO_PORTABLE_DIR));
+    });
+
+    await t.step("a place that cannot be written is explained", async () => {
+      const { code, err } = await run([file, "version"], { CRIO_PORTABLE_DIR: "/proc/nowhere" });
+      strictEqual(code, 1);
+      match(err, /cannot unpack into \/proc\/nowhere: .*set CRIO_PORTABLE_DIR/);
+    });
+  });
+});
+
+Deno.test("scripts/build says how to get a denort where there is none", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "crio-build-" });
+  try {
+    const out = `${directory}/crio`;
+    const env = { DENORT_BIN: `${directory}/missing-denort` };
+    const { code, err } = await run([`${ROOT}scripts/build`, "--form", "compiled", "--out", out], env);
+    strictEqual(code, 1);
+    match(err, /deno compile failed: .*\n.*It needs denort \d+\.\d+\.\d+: set DENORT_BIN=/);
+    deepStrictEqual(await names(directory), []);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
