@@ -114,6 +114,8 @@ class Input {
         this.#rest = this.#rest.subarray(end + 4);
         return text.slice(0, end);
       }
+      // A TLS greeting to a plain server: hang up, as real servers do.
+      if (text !== "" && !/^[A-Z\r\n]/.test(text)) return undefined;
       if (text.length > MAX_HEAD_BYTES || !(await this.#more())) return undefined;
     }
   }

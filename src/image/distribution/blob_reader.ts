@@ -1,0 +1,169 @@
+import { createHash, type Hash } from "node:crypto";
+import { sleep } from "../../base/clock.ts";
+import { type Digest, digestHex } from "../../base/ids.ts";
+import type { ExchangeResponse } from "./exchange.ts";
+import type { RegistryHost } from "./registry_host.ts";
+import { RegistryError } from "./registry_error.ts";
+import { waitBefore } from "./retry.ts";
+import type { ByteReader } from "./transport.ts";
+
+/** What a manifest says about a blob. */
+export interface BlobDescriptor {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+}
+
+export interface BlobSource {
+  readonly host: RegistryHost;
+  readonly repositoryPath: string;
+}
+
+/** Interruptions that one download survives in all; each single one is retried as the host's policy says. */
+const MAX_INTERRUPTIONS = 50;
+
+/**
+ * The bytes of a blob, in order and checked: an interrupted download goes on where it stopped (Range), the size never
+ * exceeds the descriptor's, and the read that would give the end throws unless the digest fits.
+ */
+export class BlobReader implements ByteReader {
+  readonly #hash: Hash;
+  #body: ByteReader | undefined;
+  #received = 0;
+  /** Attempts since the last byte that came. */
+  #attempt = 0;
+  #interruptions = 0;
+  #verified = false;
+
+  /** @param signal ends the download for good */
+  constructor(
+    private readonly source: BlobSource,
+    private readonly descriptor: BlobDescriptor,
+    private readonly signal: AbortSignal,
+  ) {
+    this.#hash = createHash(descriptor.digest.startsWith("sha512:") ? "sha512" : "sha256");
+  }
+
+  /** @throws RegistryError when the blob cannot be had, or is not what the descriptor says (kind `data_loss`) */
+  async read(): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    for (;;) {
+      this.signal.throwIfAborted();
+      try {
+        if (this.#received === this.descriptor.sizeBytes && this.#received > 0) return await this.#finish();
+        this.#body ??= await this.#open();
+        const piece = await this.#body.read();
+        if (piece === undefined) return await this.#finish();
+        this.#accept(piece);
+        return piece;
+      } catch (error) {
+        await this.#waitOrThrow(error);
+      }
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const body = this.#body;
+    this.#body = undefined;
+    await body?.[Symbol.asyncDispose]();
+  }
+
+  async #open(): Promise<ByteReader> {
+    const { host, repositoryPath } = this.source;
+    const offset = this.#received;
+    const response = await host.send({
+      method: "GET",
+      path: `/v2/${repositoryPath}/blobs/${this.descriptor.digest}`,
+      scope: `repository:${repositoryPath}:pull`,
+      headers: offset === 0 ? {} : { range: `bytes=${offset}-` },
+      signal: this.signal,
+      verifiedByDigest: true,
+    });
+    if (response.status !== 200 && !(response.status === 206 && offset > 0)) {
+      throw await host.failure(response, `download blob ${this.descriptor.digest}`);
+    }
+    const { body } = response;
+    try {
+      this.#checkLength(response, response.status === 206 ? offset : 0);
+      // Without Range support the whole blob comes again: what is known already is read and dropped.
+      return response.status === 206 || offset === 0 ? body : await skipBytes(body, offset);
+    } catch (error) {
+      await body[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  #checkLength(response: ExchangeResponse, offset: number): void {
+    if (response.status === 206) {
+      const start = /^bytes (\d+)-/.exec(response.header("content-range") ?? "")?.[1];
+      if (Number(start) !== offset) throw this.#wrong(`answers a range from ${offset} with one from ${start}`);
+    }
+    const length = response.header("content-length");
+    const wanted = this.descriptor.sizeBytes - offset;
+    if (length === undefined || response.header("content-encoding") !== undefined) return;
+    if (Number(length) !== wanted) {
+      throw this.#wrong(`has ${Number(length) + offset} bytes where the manifest says ${this.descriptor.sizeBytes}`);
+    }
+  }
+
+  #accept(piece: Uint8Array): void {
+    this.#received += piece.length;
+    this.#attempt = 0;
+    if (this.#received > this.descriptor.sizeBytes) {
+      throw this.#wrong(`has more than the ${this.descriptor.sizeBytes} bytes that the manifest says`);
+    }
+    this.#hash.update(piece);
+  }
+
+  async #finish(): Promise<undefined> {
+    if (this.#verified) return undefined;
+    if (this.#received < this.descriptor.sizeBytes) {
+      const message = `${this.#name()} ended after ${this.#received} of ${this.descriptor.sizeBytes} bytes`;
+      const endpoint = this.source.host.origin;
+      throw new RegistryError(message, { kind: "unavailable", retriable: true, endpoint });
+    }
+    const found = this.#hash.digest("hex");
+    if (found !== digestHex(this.descriptor.digest)) throw this.#wrong(`has the digest ${found}`);
+    this.#verified = true;
+    await this[Symbol.asyncDispose]();
+    return undefined;
+  }
+
+  async #waitOrThrow(error: unknown): Promise<void> {
+    await this[Symbol.asyncDispose]();
+    this.signal.throwIfAborted();
+    this.#attempt++;
+    this.#interruptions++;
+    const waitMs = waitBefore(error, { attempt: this.#attempt, policy: this.source.host.retry });
+    if (waitMs === undefined || this.#interruptions > MAX_INTERRUPTIONS) throw error;
+    await sleep(waitMs, { signal: this.signal });
+  }
+
+  #name(): string {
+    return `blob ${this.descriptor.digest} from ${this.source.host.origin}`;
+  }
+
+  #wrong(reason: string): RegistryError {
+    const endpoint = this.source.host.origin;
+    return new RegistryError(`${this.#name()} ${reason}`, { kind: "data_loss", retriable: false, endpoint });
+  }
+}
+
+/** The body from `offset` on. */
+async function skipBytes(body: ByteReader, offset: number): Promise<ByteReader> {
+  let missing = offset;
+  let rest: Uint8Array<ArrayBuffer> | undefined;
+  while (missing > 0) {
+    const piece = await body.read();
+    if (piece === undefined) break;
+    if (piece.length > missing) rest = piece.subarray(missing);
+    missing -= Math.min(missing, piece.length);
+  }
+  return {
+    read: async (): Promise<Uint8Array<ArrayBuffer> | undefined> => {
+      if (rest === undefined) return await body.read();
+      const piece = rest;
+      rest = undefined;
+      return piece;
+    },
+    [Symbol.asyncDispose]: async (): Promise<void> => await body[Symbol.asyncDispose](),
+  };
+}
