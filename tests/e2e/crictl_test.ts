@@ -11,7 +11,7 @@ async function writeJson(path: string, document: unknown): Promise<string> {
 }
 
 async function waitFor(what: string, check: () => Promise<boolean>): Promise<void> {
-  const untilMs = performance.now() + 10_000;
+  const untilMs = performance.now() + 15_000;
   while (!(await check())) {
     if (performance.now() > untilMs) throw new Error(`waited too long: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -38,21 +38,25 @@ Deno.test("crictl works with every command of a pod's life", async (t) => {
     log_path: "main.log",
     linux: {},
   });
+  // Each step needs those before it.
+  const step = async (name: string, work: () => Promise<void>): Promise<void> => {
+    if (!(await t.step(name, work))) throw new Error(`the daemon's log ends with:\n${lab.daemon.logTail()}`);
+  };
   let pod = "";
   let container = "";
 
-  await t.step("version and info", async () => {
+  await step("version and info", async () => {
     const version = await crictl.run("version");
     assert.match(version, /RuntimeApiVersion: +v1/);
     const info = await crictl.json("info");
     const conditions = new Map<string, boolean>(
       info.status.conditions.map((one: { type: string; status: boolean }) => [one.type, one.status]),
     );
-    assert.equal(conditions.get("RuntimeReady"), true);
-    assert.equal(conditions.get("NetworkReady"), true);
+    assert.ok(conditions.get("RuntimeReady"));
+    assert.ok(conditions.get("NetworkReady"));
   });
 
-  await t.step("pull, images, inspecti, imagefsinfo", async () => {
+  await step("pull, images, inspecti, imagefsinfo", async () => {
     await crictl.run("pull", lab.image);
     const { images } = await crictl.json("images", "-o", "json");
     assert.equal(images.length, 1);
@@ -61,13 +65,17 @@ Deno.test("crictl works with every command of a pod's life", async (t) => {
     const inspected = await crictl.json("inspecti", lab.image);
     assert.equal(inspected.status.id, images[0].id);
     assert.match(inspected.status.repoDigests[0], /@sha256:[0-9a-f]{64}$/);
-    const usage = await crictl.json("imagefsinfo");
-    const first = usage.status?.imageFilesystems?.[0] ?? usage.imageFilesystems?.[0];
-    assert.ok(Number(first.usedBytes.value) > 0);
+    const filesystem = async (): Promise<{ usedBytes: { value: string }; fsId: { mountpoint: string } }> => {
+      const usage = await crictl.json("imagefsinfo");
+      return (usage.status ?? usage).imageFilesystems[0];
+    };
+    // A daemon may count in the background.
+    await waitFor("used bytes", async () => Number((await filesystem()).usedBytes.value) > 0);
+    const first = await filesystem();
     assert.match(first.fsId.mountpoint, new RegExp(`^${lab.directory}`));
   });
 
-  await t.step("runp, pods, inspectp", async () => {
+  await step("runp, pods, inspectp", async () => {
     pod = await crictl.run("runp", podFile);
     assert.match(pod, /^[0-9a-f]{64}$/);
     const { items } = await crictl.json("pods", "-o", "json", "--label", "app=web");
@@ -79,7 +87,7 @@ Deno.test("crictl works with every command of a pod's life", async (t) => {
     assert.equal(status.annotations.note, "kept");
   });
 
-  await t.step("create, start, ps, inspect", async () => {
+  await step("create, start, ps, inspect", async () => {
     container = await crictl.run("create", pod, containerFile, podFile);
     assert.match(container, /^[0-9a-f]{64}$/);
     const created = await crictl.json("inspect", container);
@@ -93,7 +101,7 @@ Deno.test("crictl works with every command of a pod's life", async (t) => {
     assert.ok(Number(new Date(status.startedAt)) > Date.now() - 60_000);
   });
 
-  await t.step("exec -s gives output and exit code", async () => {
+  await step("exec -s gives output and exit code", async () => {
     assert.equal(await crictl.run("exec", "-s", container, "/bin/sh", "-c", "echo $COLOUR; hostname"), "green\nweb");
     const failed = await crictl.try("exec", "-s", container, "/bin/sh", "-c", "echo bad >&2; exit 3");
     assert.notEqual(failed.code, 0);
@@ -101,7 +109,7 @@ Deno.test("crictl works with every command of a pod's life", async (t) => {
     assert.match(failed.stderr, /\b3\b/);
   });
 
-  await t.step("logs", async () => {
+  await step("logs", async () => {
     await waitFor("two log lines", async () => (await crictl.try("logs", container)).stdout.includes("out"));
     const { stdout, stderr } = await crictl.try("logs", container);
     assert.equal(stdout, "out\n");
@@ -110,7 +118,7 @@ Deno.test("crictl works with every command of a pod's life", async (t) => {
     assert.match(raw, /^\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d) stdout F out$/m);
   });
 
-  await t.step("stop keeps the exit code, rm removes", async () => {
+  await step("stop keeps the exit code, rm removes", async () => {
     await crictl.run("stop", "--timeout", "5", container);
     const { status } = await crictl.json("inspect", container);
     assert.equal(status.state, "CONTAINER_EXITED");
@@ -119,13 +127,14 @@ Deno.test("crictl works with every command of a pod's life", async (t) => {
     assert.notEqual((await crictl.try("inspect", container)).code, 0);
   });
 
-  await t.step("stopp, rmp, rmi leave nothing", async () => {
+  await step("stopp, rmp, rmi leave nothing", async () => {
     await crictl.run("stopp", pod);
     assert.equal((await crictl.json("inspectp", pod)).status.state, "SANDBOX_NOTREADY");
     await crictl.run("rmp", pod);
     assert.equal(await crictl.run("pods", "-q"), "");
     await crictl.run("rmi", lab.image);
-    assert.equal((await crictl.json("images", "-o", "json")).images.length, 0);
+    // A daemon that needs an image for its pods keeps that one.
+    assert.doesNotMatch(await crictl.run("images", "-o", "json"), /bench\/busybox/);
     assert.deepEqual(await lab.leaks(), []);
   });
 });

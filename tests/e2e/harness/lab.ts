@@ -1,7 +1,8 @@
 import { killAll, mountsBelow, removeTree } from "./cleanup.ts";
 import { CgroupParent } from "./cgroup_parent.ts";
 import { message } from "./cri_client.ts";
-import { prepareCrio } from "./crio.ts";
+import { prepareContainerd } from "./containerd.ts";
+import { type PodNetwork, prepareCrio } from "./crio.ts";
 import type { CriDaemon } from "./daemon.ts";
 import { type PodWish, removeAllPods } from "./pods.ts";
 import { runtimeProcesses } from "./processes.ts";
@@ -10,7 +11,7 @@ import { ImageSpec } from "../../../src/cri/gen/api.ts";
 
 const BRIDGE = "crioe2e0";
 
-/** A crio on temporary roots with a registry, everything of which can be looked at afterwards. */
+/** A crio (or containerd, where E2E_DAEMON says so: to test the tests) on temporary roots with a registry, everything of which can be looked at afterwards. */
 export class Lab implements AsyncDisposable {
   private constructor(
     readonly directory: string,
@@ -26,13 +27,11 @@ export class Lab implements AsyncDisposable {
     undo.defer(() => removeTree(directory));
     const registry = undo.use(await startRegistry());
     const cgroup = undo.use(await CgroupParent.create(`crio-e2e-${Deno.pid}`));
-    const daemon = await prepareCrio({
-      directory,
-      insecureRegistries: [registry.host],
-      pauseImage: `${registry.host}/bench/pause:1`,
-      network: { bridge: BRIDGE, prefix: "10.238.77" },
-      logLevel: "debug",
-    });
+    const network = { bridge: BRIDGE, prefix: "10.238.77" };
+    const other = Deno.env.get("E2E_DAEMON") === "containerd";
+    const daemon = other
+      ? await prepareContainerd({ directory, network, registryHost: registry.host })
+      : await prepareLabCrio({ directory, network, registryHost: registry.host });
     await daemon.start();
     undo.move();
     return new Lab(directory, daemon, registry, cgroup);
@@ -84,6 +83,19 @@ export class Lab implements AsyncDisposable {
     await new Deno.Command("ip", { args: ["link", "delete", BRIDGE], stderr: "null" }).output();
     await removeTree(this.directory);
   }
+}
+
+function prepareLabCrio(
+  options: { directory: string; network: PodNetwork; registryHost: string },
+): Promise<CriDaemon> {
+  const { directory, network, registryHost } = options;
+  return prepareCrio({
+    directory,
+    network,
+    insecureRegistries: [registryHost],
+    pauseImage: `${registryHost}/bench/pause:1`,
+    logLevel: "debug",
+  });
 }
 
 /** The daemon and its descendants, such as a pull process that is still warm. */
