@@ -62,7 +62,7 @@ export async function serveCommand(values: ConfigValues, load = loadDaemon): Pro
 function announce(values: ConfigValues, log: Logger): void {
   log.info(`Starting crio ${VERSION}`, { pid: Deno.pid, deno: Deno.version.deno });
   reportConfig(values, log);
-  log.info(`Configuration where it differs from the defaults:\n${renderToml(values, "changed")}`);
+  log.info(`Configuration where it differs from the defaults:\n${renderToml(values, "terse")}`);
   log.debug(`Configuration:\n${renderToml(values, "complete")}`);
 }
 

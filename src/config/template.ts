@@ -6,8 +6,9 @@ import { ConfigValues, type SourcedTable } from "./values.ts";
  * - `changed`: what differs from the defaults
  * - `template`: every option, those with their default value as comments
  * - `complete`: every option as it counts
+ * - `terse`: as `changed`, without comments
  */
-export type TemplateMode = "changed" | "template" | "complete";
+export type TemplateMode = "changed" | "template" | "complete" | "terse";
 
 const HEADER = `# Configuration of crio, the Kubernetes container runtime.
 #
@@ -22,7 +23,7 @@ export function defaultTemplate(): string {
 
 /** The configuration as commented TOML that the daemon reads back to the same values. */
 export function renderToml(values: ConfigValues, mode: TemplateMode): string {
-  const parts = [HEADER];
+  const parts = mode === "terse" ? [] : [HEADER];
   for (const [section, path] of Object.entries(SECTION_PATH) as Array<[SectionName, string | undefined]>) {
     if (path === undefined) continue;
     const rows = PLACES.filter((place) => place.section === section)
@@ -68,13 +69,13 @@ function renderTable(
 
 function renderOption(option: Option, value: RawValue, mode: TemplateMode): string | undefined {
   const isDefault = JSON.stringify(value) === JSON.stringify(option.initial);
-  if (mode === "changed" && isDefault) return undefined;
+  if ((mode === "changed" || mode === "terse") && isDefault) return undefined;
   const notes = [
     ...(option.deprecated === undefined ? [] : [`Deprecated: ${option.deprecated}.`]),
     ...(option.built ? [] : ["Accepted, without effect in this version."]),
     ...(option.reload ? ["(reload)"] : []),
   ];
-  const comment = [...option.doc.split("\n"), ...notes].map((line) => `# ${line}\n`).join("");
+  const comment = mode === "terse" ? "" : [...option.doc.split("\n"), ...notes].map((line) => `# ${line}\n`).join("");
   const assignment = `${option.key} = ${tomlValue(value)}`;
   const line = mode === "template" && isDefault ? assignment.replace(/^/gm, "# ") : assignment;
   return `${comment}${line}\n`;

@@ -46,7 +46,8 @@ const ROUTES: Readonly<Record<string, Route>> = {
 const CHANGING: ReadonlySet<string> = new Set(["pause/", "unpause/"]);
 
 async function answer(deps: StatusDeps, request: IncomingMessage, signal: AbortSignal): Promise<Reply> {
-  const path = (request.url ?? "").split(/[?#]/, 1)[0] ?? "";
+  // Clients that take a socket for a proxy send the absolute form (RFC 9112, 3.2.2).
+  const path = (request.url ?? "").replace(/^https?:\/\/[^/]*/i, "").split(/[?#]/, 1)[0] ?? "";
   const match = /^\/(info|config|debug|containers\/|pause\/|unpause\/)([^/]*)$/.exec(path);
   const name = match?.[1] ?? "";
   const route = ROUTES[name];

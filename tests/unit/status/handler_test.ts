@@ -49,7 +49,7 @@ type Ask = (path: string, init?: RequestInit) => Promise<Answer>;
 /** Serves a node with one pod and one container; `changed` collects state changes. */
 async function withNode(
   options: { deps?: Partial<StatusDeps>; containers?: readonly ContainerRecord[] },
-  use: (ask: Ask, changed: readonly string[]) => Promise<void>,
+  use: (ask: Ask, changed: readonly string[], port: number) => Promise<void>,
 ): Promise<void> {
   const changed: string[] = [];
   const containers = options.containers ?? [container];
@@ -69,16 +69,20 @@ async function withNode(
   server.listen(0, "127.0.0.1", resolve);
   await promise;
   const address = server.address();
-  const port = typeof address === "object" ? address?.port : 0;
+  const port = typeof address === "object" ? address?.port ?? 0 : 0;
   try {
-    await use(async (path, init) => {
-      const response = await fetch(`http://127.0.0.1:${port}${path}`, {
-        ...init,
-        headers: { connection: "close", ...init?.headers },
-      });
-      const type = response.headers.get("content-type") ?? "";
-      return { status: response.status, type, text: await response.text() };
-    }, changed);
+    await use(
+      async (path, init) => {
+        const response = await fetch(`http://127.0.0.1:${port}${path}`, {
+          ...init,
+          headers: { connection: "close", ...init?.headers },
+        });
+        const type = response.headers.get("content-type") ?? "";
+        return { status: response.status, type, text: await response.text() };
+      },
+      changed,
+      port,
+    );
   } finally {
     server.closeAllConnections();
     const closed = Promise.withResolvers<void>();
@@ -172,6 +176,14 @@ Deno.test("GET /pause is refused for web pages, prefetches and other methods", a
     strictEqual((await ask(path, { method: "HEAD" })).status, 403);
     strictEqual((await ask(path, { method: "POST", body: "x" })).status, 405);
     deepStrictEqual(changed, []);
+  });
+});
+
+Deno.test("a request in absolute form, as through a proxy, is understood", async () => {
+  await withNode({}, async (_ask, _changed, port) => {
+    using connection = await Deno.connect({ port });
+    await connection.write(new TextEncoder().encode("GET http://crio/config?x HTTP/1.0\r\nHost: crio\r\n\r\n"));
+    match(await new Response(connection.readable).text(), /^HTTP\/1\.1 200 .*\[crio\]\n$/s);
   });
 });
 
