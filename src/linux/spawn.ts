@@ -15,6 +15,8 @@ const libc = lazyLibc({
   posix_spawnattr_setsigdefault: { parameters: ["buffer", "buffer"], result: "i32" },
   posix_spawnattr_setsigmask: { parameters: ["buffer", "buffer"], result: "i32" },
   waitpid: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+  waitid: { parameters: ["i32", "u32", "buffer", "i32"], result: "i32" },
+  prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
   kill: { parameters: ["i32", "i32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
@@ -30,6 +32,15 @@ const POSIX_SPAWN_SETSIGMASK = 0x08;
 const POSIX_SPAWN_SETSID = 0x80;
 const F_DUPFD_CLOEXEC = 1030;
 const WNOHANG = 1;
+const WEXITED = 4;
+const WNOWAIT = 0x01000000;
+const P_ALL = 0;
+/** sizeof(siginfo_t) and the offset of si_pid in it, bits/types/siginfo_t.h of 64-bit Linux. */
+const SIGNAL_INFO_BYTES = 128;
+const SIGNAL_INFO_PID = 16;
+const PR_SET_CHILD_SUBREAPER = 36;
+/** Orphans reaped in one go; more wait for the next signal or child. */
+const MAX_ORPHANS = 1000;
 const O_RDWR = 2;
 /** Sources of dup2 are first moved above this, so that no target number of the child overwrites one. */
 const FD_FLOOR = 64;
@@ -130,6 +141,21 @@ export function sendSignal(pid: number, signal: number): boolean {
   throw new ErrnoError("kill", code, String(pid));
 }
 
+/**
+ * Makes this process the parent of what its children leave behind (prctl(2) PR_SET_CHILD_SUBREAPER), and reaps those
+ * orphans at once. A zombie that waits for a slow PID 1 keeps its whole PID namespace from ending: with one process
+ * left by an exec, a container took up to 2 s to die where PID 1 reaps once a second.
+ *
+ * Any unknown child is reaped, so nothing else in this process may start children (`Deno.Command`) meanwhile.
+ *
+ * @returns ends it
+ * @throws ErrnoError
+ */
+export function adoptOrphans(): Disposable {
+  reaper.adoptOrphans(1);
+  return { [Symbol.dispose]: (): void => reaper.adoptOrphans(0) };
+}
+
 /** A NULL-terminated `char *[]`; `strings` keeps what it points to alive. */
 function pointerArray(texts: readonly string[]): { table: BigUint64Array<ArrayBuffer>; strings: Uint8Array[] } {
   const strings = texts.map(cString);
@@ -145,6 +171,7 @@ class Reaper {
   readonly #children = new Map<number, (status: ExitStatus) => void>();
   readonly #status = new Int32Array(1);
   #listening = false;
+  #orphans = false;
   /** A signal listener alone does not keep the event loop alive: a program that only waits for a child would end. */
   #keepAlive: ReturnType<typeof setInterval> | undefined;
   readonly #onChild = (): void => this.settle();
@@ -155,6 +182,14 @@ class Reaper {
     Deno.addSignalListener("SIGCHLD", this.#onChild);
     this.#keepAlive = setInterval(this.#onChild, KEEP_ALIVE_MS);
     this.#listening = true;
+  }
+
+  adoptOrphans(flag: 0 | 1): void {
+    // FFI prctl(2): sets a flag of this process.
+    checked(libc().prctl(PR_SET_CHILD_SUBREAPER, BigInt(flag), 0n, 0n, 0n), "prctl PR_SET_CHILD_SUBREAPER");
+    this.#orphans = flag === 1;
+    if (this.#orphans) this.prepare();
+    this.settle();
   }
 
   adopt(pid: number): Child {
@@ -177,10 +212,23 @@ class Reaper {
       this.#children.delete(pid);
       resolve(reaped === pid ? decode(this.#status[0] ?? 0) : { exitCode: 255, signal: undefined });
     }
-    if (this.#children.size > 0 || !this.#listening) return;
+    if (this.#orphans) this.#reapOrphans();
+    if (this.#children.size > 0 || this.#orphans || !this.#listening) return;
     Deno.removeSignalListener("SIGCHLD", this.#onChild);
     clearInterval(this.#keepAlive);
     this.#listening = false;
+  }
+
+  #reapOrphans(): void {
+    const info = new Int32Array(SIGNAL_INFO_BYTES / 4);
+    for (let i = 0; i < MAX_ORPHANS; i++) {
+      info.fill(0);
+      // FFI waitid(2) with WNOHANG and WNOWAIT: only tells which child has ended; `info` outlives the call.
+      if (libc().waitid(P_ALL, 0, info, WEXITED | WNOHANG | WNOWAIT) !== 0) return;
+      const pid = info[SIGNAL_INFO_PID / 4] ?? 0;
+      if (pid === 0 || this.#children.has(pid)) return;
+      libc().waitpid(pid, this.#status, WNOHANG);
+    }
   }
 }
 

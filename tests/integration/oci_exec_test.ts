@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { adoptOrphans } from "../../src/linux/spawn.ts";
 import { openLibraries } from "../../src/linux/warm_up.ts";
 import type { ExecOutcome, ExecRequest } from "../../src/oci/runtime/exec.ts";
 import { RuntimeError } from "../../src/oci/runtime/errors.ts";
@@ -16,7 +17,9 @@ interface Session extends AsyncDisposable {
   sh(script: string, options?: Partial<ExecRequest> & { readonly uid?: number }): Promise<ExecOutcome>;
 }
 
+/** As in the daemon: processes that an exec leaves behind are reaped at once. */
 async function session(name: RuntimeName): Promise<Session> {
+  const adoption = adoptOrphans();
   const fixture = await OciFixture.make(name);
   const { id, cgroup } = await fixture.run({ args: ["sleep", "1000"] });
   return {
@@ -30,7 +33,10 @@ async function session(name: RuntimeName): Promise<Session> {
         timeoutMs: 60_000,
         ...options,
       }),
-    [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async (): Promise<void> => {
+      await fixture[Symbol.asyncDispose]();
+      adoption[Symbol.dispose]();
+    },
   };
 }
 
