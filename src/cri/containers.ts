@@ -105,11 +105,16 @@ function matching(deps: ContainerHandlerDeps, filter: ContainerFilter | undefine
   if (filter === undefined) return deps.containers.list();
   const { state, labelSelector } = filter;
   // An id that names nothing is an empty list, not an error.
-  const sandboxId = filter.podSandboxId === "" ? undefined : deps.sandboxes.find(filter.podSandboxId)?.id ?? "none";
+  const sandboxId = filter.podSandboxId === "" ? undefined : sandboxIdOf(deps, filter.podSandboxId);
   return candidates(deps.containers, filter.id).filter((record) =>
     (sandboxId === undefined || record.sandboxId === sandboxId) &&
     (state === undefined || containerState(record) === state.state) && hasLabels(record.spec.labels, labelSelector)
   );
+}
+
+/** A container whose pod is gone can still be found by the pod's full id. */
+function sandboxIdOf({ sandboxes }: ContainerHandlerDeps, id: string): string {
+  return sandboxes.find(id)?.id ?? id;
 }
 
 function candidates(containers: ContainerOperations, id: string): ContainerRecord[] {

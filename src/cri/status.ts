@@ -1,5 +1,5 @@
 import { status as code } from "@grpc/grpc-js";
-import { type ErrorKind, firstFailure, messageOf, PodError } from "../base/errors.ts";
+import { type ErrorKind, firstFailure, PodError } from "../base/errors.ts";
 
 /** What a failed call answers. */
 export interface GrpcStatus {
@@ -44,7 +44,7 @@ export function toStatus(thrown: unknown): GrpcStatus {
   const first = firstFailure(thrown);
   const kind = errorKind(first);
   const marker = MARKERS[kind];
-  const message = messageOf(first) || "failed without a message";
+  const message = textOf(first) || "failed without a message";
   const marked = marker === undefined || message.startsWith(marker) ? message : `${marker}: ${message}`;
   return { code: CODES[kind], details: printable(marked) };
 }
@@ -56,6 +56,12 @@ function errorKind(thrown: unknown): ErrorKind {
     if (thrown.name === "AbortError") return "cancelled";
   }
   return "internal";
+}
+
+/** Not every object can be made a string. */
+function textOf(thrown: unknown): string {
+  if (thrown instanceof Error) return thrown.message;
+  return typeof thrown === "object" ? "something that is no error was thrown" : String(thrown);
 }
 
 /** grpc-js runs `encodeURI` over the text, which throws on half a surrogate pair: so cut first, then repair. */

@@ -1,54 +1,20 @@
 import { deepEqual, equal, match, ok as assert, rejects } from "node:assert/strict";
 import { once } from "node:events";
-import { createServer as createHttpServer, request as httpRequest } from "node:http";
+import { request as httpRequest } from "node:http";
 import { createConnection } from "node:net";
 import { status } from "@grpc/grpc-js";
 import { FailedPreconditionError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
-import { criHandlers } from "../../src/cri/handlers.ts";
-import { CriServer } from "../../src/cri/server.ts";
+import { StreamContainersResponse } from "../../src/cri/gen/api.ts";
+import { EncodedResponse } from "../../src/cri/unary.ts";
 import { CrioSocket } from "../../src/socket.ts";
-import { CallError, CriClient, FakeMetrics, FakeNode, podConfig } from "../fakes/cri_operations.ts";
+import { codeOf, Front } from "../fakes/cri_front.ts";
+import { CallError, CriClient } from "../fakes/cri_client.ts";
+import { podConfig } from "../fakes/cri_operations.ts";
 
-/** A daemon's front door in a temporary directory. */
-class Front implements AsyncDisposable {
-  readonly node = new FakeNode();
-  readonly metrics = new FakeMetrics();
-  #socket: CrioSocket | undefined;
+type Containers = AsyncGenerator<StreamContainersResponse | EncodedResponse>;
 
-  private constructor(readonly directory: string) {}
-
-  static async open(options: { silenceMs?: number; maxReceiveBytes?: number } = {}): Promise<Front> {
-    const front = new Front(await Deno.makeTempDir());
-    await front.listen(options);
-    return front;
-  }
-
-  async close(options: { graceMs: number }): Promise<void> {
-    await this.#socket?.close(options);
-    this.#socket = undefined;
-  }
-
-  get path(): string {
-    return `${this.directory}/sub/crio.sock`;
-  }
-
-  async listen(options: { silenceMs?: number; maxReceiveBytes?: number } = {}): Promise<void> {
-    const deps = { log: silentLogger, metrics: this.metrics };
-    const grpc = new CriServer(criHandlers(this.node.operations), options, deps);
-    const http = createHttpServer((request, response) => {
-      const chunks: Uint8Array[] = [];
-      request.on("data", (chunk: Uint8Array) => chunks.push(chunk));
-      request.on("end", () => response.end(`${request.method} ${request.url} ${chunks.length > 0 ? "body" : ""}`));
-    });
-    this.#socket = await CrioSocket.listen({ listen: `unix://${this.path}`, ...options }, { grpc, http }, silentLogger);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close({ graceMs: 500 });
-    await Deno.remove(this.directory, { recursive: true });
-  }
-}
+const STREAM_CONTAINERS = "/runtime.v1.RuntimeService/StreamContainers";
 
 function get(path: string, url: string, method = "GET"): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
@@ -59,16 +25,6 @@ function get(path: string, url: string, method = "GET"): Promise<string> {
   request.on("error", reject);
   request.end(method === "GET" ? undefined : "hello");
   return promise;
-}
-
-async function codeOf(call: Promise<unknown>): Promise<status> {
-  try {
-    await call;
-  } catch (error) {
-    if (error instanceof CallError) return error.code;
-    throw error;
-  }
-  return status.OK;
 }
 
 Deno.test("the socket serves gRPC and HTTP side by side", async () => {
@@ -90,7 +46,8 @@ Deno.test("the socket has mode 0660 and disappears on close", async () => {
   await using front = await Front.open();
   const info = await Deno.stat(front.path);
   equal((info.mode ?? 0) & 0o777, 0o660);
-  deepEqual([...Deno.readDirSync(`${front.directory}/sub`)].map((entry) => entry.name), ["crio.sock"]);
+  const names = await Array.fromAsync(Deno.readDir(`${front.directory}/sub`), (entry) => entry.name);
+  deepEqual(names, ["crio.sock"]);
   await front.close({ graceMs: 500 });
   await rejects(Deno.stat(front.path), Deno.errors.NotFound);
 });
@@ -158,7 +115,6 @@ Deno.test("the socket recognises a preface that comes byte by byte", async () =>
   const connection = createConnection(front.path);
   connection.on("error", () => {});
   await once(connection, "connect");
-  connection.setNoDelay(true);
   for (const byte of "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0") {
     connection.write(byte, "latin1");
     await new Promise((resolve) => setTimeout(resolve, 0));
@@ -253,4 +209,60 @@ Deno.test("a request that is too large, not a message or unknown gets the right 
     return true;
   });
   deepEqual(front.metrics.observed.at(-2), { operation: "CheckpointContainer", failed: true });
+});
+
+Deno.test("a server stream sends everything", async () => {
+  let made = 0;
+  const bytes = StreamContainersResponse.encode({ containers: [] }).finish();
+  const big = new Uint8Array(256 * 1024);
+  await using front = await Front.open({
+    runtime: {
+      async *streamContainers(): Containers {
+        yield { containers: [] };
+        for (; made < 40; made++) yield new EncodedResponse(big);
+        await Promise.resolve();
+      },
+    },
+  });
+  using client = new CriClient(front.path);
+  const messages = await client.stream(STREAM_CONTAINERS, new Uint8Array());
+  deepEqual(messages.map((message) => message.length), [bytes.length, ...Array(40).fill(big.length)]);
+  deepEqual(front.metrics.observed, [{ operation: "StreamContainers", failed: false }]);
+});
+
+Deno.test("a server stream that is cancelled ends its handler", async () => {
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+  await using front = await Front.open({
+    runtime: {
+      async *streamContainers(_request, { signal }): Containers {
+        try {
+          for (;;) {
+            yield { containers: [] };
+            // An ordinary handler waits for news here.
+            await new Promise<void>((resolve) => setTimeout(resolve, 0));
+            signal.throwIfAborted();
+          }
+        } finally {
+          end();
+        }
+      },
+    },
+  });
+  using client = new CriClient(front.path);
+  equal(await codeOf(client.stream(STREAM_CONTAINERS, new Uint8Array(), { cancelAfter: 3 })), status.CANCELLED);
+  await ended;
+});
+
+Deno.test("a server stream that throws half-way ends with its code", async () => {
+  await using front = await Front.open({
+    runtime: {
+      async *streamContainers(): Containers {
+        yield { containers: [] };
+        await Promise.reject(new FailedPreconditionError("enough"));
+      },
+    },
+  });
+  using client = new CriClient(front.path);
+  equal(await codeOf(client.stream(STREAM_CONTAINERS, new Uint8Array())), status.FAILED_PRECONDITION);
+  deepEqual(front.metrics.observed, [{ operation: "StreamContainers", failed: true }]);
 });

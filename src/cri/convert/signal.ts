@@ -21,8 +21,9 @@ export function signalName(signal: Signal, field: string): string | undefined {
   return name;
 }
 
-/** The CRI's value for `SIGTERM`, `TERM` or `15`; RUNTIME_DEFAULT for what it cannot express. */
+/** The CRI's value for `SIGTERM` or `TERM`; RUNTIME_DEFAULT for what it has no name for. */
 export function signalValue(name: string): Signal {
   const upper = name.toUpperCase();
-  return VALUES.get(upper) ?? VALUES.get(`SIG${upper}`) ?? Signal.RUNTIME_DEFAULT;
+  const full = upper.startsWith("SIG") ? upper : `SIG${upper}`;
+  return VALUES.get(ALIASES[full] ?? full) ?? Signal.RUNTIME_DEFAULT;
 }
