@@ -41,13 +41,18 @@ Deno.test("killed at random moments of 8-way churn, the daemon finds everything 
     ...(await layersLeft(lab.directory)).map((line) => `layer left: ${line}`),
     ...await lab.leaks(),
   ];
-  assert.deepEqual(problems, [], `CHURN_SEED=${seed} CHURN_KILLS=${kills}; daemon log:\n${lab.daemon.logTail(40)}`);
+  const SHOWN = 40;
+  const report = [`CHURN_SEED=${seed} CHURN_KILLS=${kills}: ${problems.length} problems`, ...problems.slice(0, SHOWN)];
+  assert.ok(problems.length === 0, `${report.join("\n")}\n\nthe daemon's log ends with:\n${lab.daemon.logTail(40)}`);
 });
 
 /** Directories of layers on disk; the store's own link directory does not count. */
 async function layersLeft(directory: string): Promise<string[]> {
   const names: string[] = [];
-  for await (const entry of Deno.readDir(`${directory}/root/overlay`)) {
+  const overlay = `${directory}/root/overlay`;
+  // Another daemon keeps its layers elsewhere.
+  if (!(await Deno.stat(overlay).then(() => true, () => false))) return names;
+  for await (const entry of Deno.readDir(overlay)) {
     if (entry.isDirectory && entry.name !== "l") names.push(entry.name);
   }
   return names;

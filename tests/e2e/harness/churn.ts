@@ -16,9 +16,6 @@ interface Container {
   started: boolean;
 }
 
-/** gRPC codes of a daemon that is away: the outcome of the call is then unknown. */
-const AWAY = [/\b14 UNAVAILABLE/, /\b1 CANCELLED/, /is not running/];
-
 /**
  * Clients that make and remove pods for as long as they are let, and a memory of what has to be there after the daemon
  * was killed: each answered call must have lasted.
@@ -28,6 +25,8 @@ export class Churn {
   readonly #failures: string[] = [];
   #serial = 0;
   #stopping = false;
+  /** How often the daemon was killed: what fails over a change of it has an unknown outcome. */
+  #kills = 0;
   #daemonBack = Promise.resolve();
   #resume = (): void => {};
 
@@ -51,6 +50,7 @@ export class Churn {
   daemonIsAway(): void {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#daemonBack = promise;
+    this.#kills++;
     this.#resume = resolve;
   }
 
@@ -111,11 +111,11 @@ export class Churn {
   async #worker(): Promise<void> {
     while (!this.#stopping) {
       await this.#daemonBack;
+      const kills = this.#kills;
       try {
         await this.#onePod();
       } catch (error) {
-        const text = error instanceof Error ? error.message : String(error);
-        if (!AWAY.some((pattern) => pattern.test(text))) this.#failures.push(text);
+        if (kills === this.#kills) this.#failures.push(error instanceof Error ? error.message : String(error));
       }
     }
   }

@@ -71,15 +71,17 @@ export class CriDaemon implements AsyncDisposable {
 
   /** Sends the signal and waits for the end; SIGTERM becomes SIGKILL after half a minute. */
   async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {
-    this.#client?.[Symbol.dispose]();
-    this.#client = undefined;
-    const child = this.#child;
+    const [child, client] = [this.#child, this.#client];
     this.#child = undefined;
-    if (child === undefined) return;
-    child.kill(signal);
-    const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
-    await child.status;
-    clearTimeout(timer);
+    this.#client = undefined;
+    if (child !== undefined) {
+      // The connection stays until the end, as a kubelet's does.
+      child.kill(signal);
+      const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+      await child.status;
+      clearTimeout(timer);
+    }
+    client?.[Symbol.dispose]();
   }
 
   /** What belongs to the runtime now; see {@link runtimeProcesses}. */
