@@ -63,7 +63,7 @@ export class ExitWatcher implements AsyncDisposable {
   }
 
   /**
-   * Resolves with a container's exit, at once when its file is there.
+   * Resolves with a container's exit, at once when its file is there; `onExit` has been told of it before.
    *
    * @throws the signal's reason
    */
@@ -75,7 +75,7 @@ export class ExitWatcher implements AsyncDisposable {
     signal?.addEventListener("abort", onAbort, { once: true });
     const waiting = this.#waiting.get(id) ?? new Set();
     this.#waiting.set(id, waiting.add(resolve));
-    const read = readExit(this.#options.directory, id).then((exit) => exit !== undefined && resolve(exit), reject);
+    const read = this.#look(id).then((exit) => exit !== undefined && resolve(exit), reject);
     try {
       return await promise;
     } finally {
@@ -103,21 +103,20 @@ export class ExitWatcher implements AsyncDisposable {
     }
   }
 
-  async #look(id: string): Promise<void> {
-    if (!EXIT_FILE.test(id)) return;
+  /** Reads an id's exit and tells it, the first time. */
+  async #look(id: string): Promise<ContainerExit | undefined> {
+    if (!EXIT_FILE.test(id)) return undefined;
     const exit = await readExit(this.#options.directory, id);
-    if (exit === undefined) {
-      this.#seen.delete(id);
-      return;
-    }
-    if (this.#seen.has(id)) return;
+    if (exit === undefined) this.#seen.delete(id);
+    if (exit === undefined || this.#seen.has(id)) return exit;
     this.#seen.add(id);
-    for (const resolve of this.#waiting.get(id) ?? []) resolve(exit);
     try {
       this.#options.onExit(exit);
     } catch (error) {
       this.#options.log.error("cannot handle a container's exit", { id, error: messageOf(error) });
     }
+    for (const resolve of this.#waiting.get(id) ?? []) resolve(exit);
+    return exit;
   }
 }
 
