@@ -91,7 +91,7 @@ export function parseAuthFile(text: string, path: string): AuthEntries {
 
 function entryCredentials(entry: Readonly<Record<string, unknown>>, where: string): Credentials | undefined {
   const { identitytoken: identity, auth, username, password } = entry;
-  if (typeof identity === "string" && identity !== "") return { kind: "identity", token: identity };
+  if (typeof identity === "string" && identity !== "") return { kind: "identityToken", token: identity };
   if (typeof auth === "string" && auth !== "") return decodeBasic(auth, where);
   if (typeof username !== "string" || username === "") return undefined;
   return { kind: "basic", username, password: typeof password === "string" ? password : "" };

@@ -36,7 +36,7 @@ export class Authorizer {
   /** The Authorization header for a scope, as far as it is known how; asks the token service when it has to. */
   async header(scope: string, signal: AbortSignal): Promise<string | undefined> {
     const { credentials, nowMs = monotonic } = this.options;
-    if (credentials?.kind === "bearer") return `Bearer ${credentials.token}`;
+    if (credentials?.kind === "registryToken") return `Bearer ${credentials.token}`;
     if (this.#challenge === undefined) return undefined;
     if (this.#challenge.scheme === "basic") return credentials?.kind === "basic" ? basic(credentials) : undefined;
     const known = this.#tokens.get(scope);
@@ -53,7 +53,7 @@ export class Authorizer {
    */
   learn(wwwAuthenticate: string | undefined, scope: string): boolean {
     const { credentials } = this.options;
-    if (credentials?.kind === "bearer") return false;
+    if (credentials?.kind === "registryToken") return false;
     const challenges = parseChallenges(wwwAuthenticate ?? "");
     const bearer = challenges.find((one) => one.scheme === "bearer" && one.parameters.has("realm"));
     const basicChallenge = challenges.find((one) => one.scheme === "basic");
@@ -73,7 +73,7 @@ export class Authorizer {
     const realm = this.#realm(challenge);
     const service = challenge.parameters.get("service");
     const sentAtMs = nowMs();
-    const request = credentials?.kind === "identity"
+    const request = credentials?.kind === "identityToken"
       ? refreshRequest(realm, { service, scope, token: credentials.token })
       : queryRequest(realm, { service, scope, ...(credentials?.kind === "basic" ? { credentials } : {}) });
     const response = await exchange.send({ ...request, signal });

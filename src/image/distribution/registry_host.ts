@@ -109,7 +109,7 @@ export class RegistryHost {
    */
   async #greet(signal: AbortSignal): Promise<void> {
     const { credentials } = this.options;
-    if (this.#greeted || credentials === undefined || credentials.kind === "bearer") return;
+    if (this.#greeted || credentials === undefined || credentials.kind === "registryToken") return;
     const response = await this.#sendOnce({ method: "GET", path: "/v2/", scope: "", signal }, undefined);
     await response.body[Symbol.asyncDispose]();
     if (response.status === 401) this.#authorizer.learn(response.header("www-authenticate"), "");

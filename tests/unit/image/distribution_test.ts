@@ -133,7 +133,7 @@ for (
     ["Basic credentials", { kind: "basic", account }, basic],
     ["an anonymous token", { kind: "bearer" }, undefined],
     ["a token for Basic credentials", { kind: "bearer", account, field: "access_token" }, basic],
-    ["a token for an identity token", { kind: "bearer", identityToken: "idt" }, { kind: "identity", token: "idt" }],
+    ["a token for an identity token", { kind: "bearer", identityToken: "idt" }, { kind: "identityToken", token: "idt" }],
   ] as const
 ) {
   Deno.test(`RegistryHost authorizes with ${name}`, async () => {
