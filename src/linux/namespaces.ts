@@ -99,6 +99,11 @@ export function pinNamespaces(options: PinOptions): PinnedNamespaces {
   return pins;
 }
 
+/** Where {@link pinNamespaces} puts the pins of one name, whether they are there or not: what a sweep removes. */
+export function pinPaths(options: { readonly directory: string; readonly name: string }): readonly string[] {
+  return Object.values(KINDS).map(({ directory }) => `${options.directory}/${directory}/${options.name}`);
+}
+
 /**
  * Pins a namespace of a running process, such as a user or PID namespace that a child was started for.
  *

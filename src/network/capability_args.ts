@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from "../base/errors.ts";
+import { bandwidthLimits } from "./bandwidth.ts";
 import type { JsonObject, NetworkConfig, PluginConfig, PodIdentity, PodNetworkRequest } from "./types.ts";
 
 /** The largest burst that the bandwidth plugin takes: 4 GiB, in bits; so only the rate limits. */
@@ -28,7 +29,11 @@ export function podArgs(pod: PodIdentity): ReadonlyArray<readonly [string, strin
   return args;
 }
 
-/** What a pod asks for, by the capability names of the CNI conventions; nothing is there that was not asked for. */
+/**
+ * What a pod asks for, by the capability names of the CNI conventions; nothing is there that was not asked for.
+ *
+ * @throws InvalidArgumentError for a bandwidth annotation that is no rate
+ */
 export function capabilityArgs(pod: PodNetworkRequest): JsonObject {
   const args: Record<string, unknown> = {};
   const ports = (pod.portMappings ?? []).filter(({ hostPort }) => hostPort > 0);
@@ -40,7 +45,7 @@ export function capabilityArgs(pod: PodNetworkRequest): JsonObject {
       ...(hostIp === "" || UNSPECIFIED.has(hostIp) ? {} : { hostIP: hostIp }),
     }));
   }
-  const { ingressBitsPerSecond: ingress = 0, egressBitsPerSecond: egress = 0 } = pod;
+  const { ingressBitsPerSecond: ingress = 0, egressBitsPerSecond: egress = 0 } = bandwidthLimits(pod.annotations ?? {});
   if (ingress > 0 || egress > 0) {
     args["bandwidth"] = {
       ...(ingress > 0 ? { ingressRate: ingress, ingressBurst: UNLIMITED_BURST_BITS } : {}),

@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from "../base/clock.ts";
-import { FailedPreconditionError, messageOf, UnavailableError } from "../base/errors.ts";
+import { FailedPreconditionError, InvalidArgumentError, messageOf, UnavailableError } from "../base/errors.ts";
 import { abortable } from "../base/keyed_mutex.ts";
 import type { Logger } from "../base/logger.ts";
 import { commandResult, DEFAULT_PATH } from "../linux/command.ts";
@@ -19,6 +19,9 @@ const POD_INTERFACE = "eth0";
 const PORTMAP = { type: "portmap", snat: true, capabilities: { portMappings: true } } as const;
 /** Plugin processes at one time: 32 pods at once took as long with 8 as with 32, and the median pod was 35% faster. */
 const DEFAULT_MAX_PARALLEL = 8;
+
+/** Time for taking back what cannot be kept. */
+const UNDO_TIMEOUT_MS = 60_000;
 
 export interface PodNetworkOptions {
   readonly configDir: string;
@@ -145,17 +148,14 @@ export class PodNetwork implements AsyncDisposable {
    *
    * @throws CniError of the first plugin that failed; the attachment stays known for the next try
    */
-  async detach(pod: PodIdentity, options: { readonly signal: AbortSignal }): Promise<void> {
+  async detach(pod: PodNetworkRequest, options: { readonly signal: AbortSignal }): Promise<void> {
     const current = this.#monitor.network;
     const cached = await this.#cache.find(pod.sandboxId, { ifName: POD_INTERFACE, network: current?.name });
-    if (cached === undefined && current === undefined) return;
     const network = cached?.network ?? current;
-    if (network !== undefined) {
-      const attachment = cached?.attachment ?? attachmentOf(pod);
-      await this.#delete(network, { ...attachment, netns: pod.netnsPath || attachment.netns }, {
-        ...options,
-        previous: cached?.result,
-      });
+    const attachment = cached?.attachment ?? attachmentIfValid(pod);
+    if (network !== undefined && attachment !== undefined) {
+      const netns = pod.netnsPath === "" ? attachment.netns : pod.netnsPath;
+      await this.#delete(network, { ...attachment, netns }, { ...options, previous: cached?.result });
     }
     this.#live.delete(pod.sandboxId);
   }
@@ -291,8 +291,15 @@ export class PodNetwork implements AsyncDisposable {
   }
 }
 
-/** Time for taking back what cannot be kept. */
-const UNDO_TIMEOUT_MS = 60_000;
+/** Undefined for a pod that could not have been attached in the first place. */
+function attachmentIfValid(pod: PodNetworkRequest): Attachment | undefined {
+  try {
+    return attachmentOf(pod);
+  } catch (error) {
+    if (error instanceof InvalidArgumentError) return undefined;
+    throw error;
+  }
+}
 
 function attachmentOf(pod: PodNetworkRequest): Attachment {
   return {

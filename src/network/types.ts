@@ -91,10 +91,8 @@ export interface PortMapping {
 export interface PodNetworkRequest extends PodIdentity {
   readonly portMappings?: readonly PortMapping[];
   readonly cgroupParent?: string;
-  /** Bits per second. */
-  readonly ingressBitsPerSecond?: number;
-  readonly egressBitsPerSecond?: number;
   readonly aliases?: readonly string[];
+  /** `kubernetes.io/{ingress,egress}-bandwidth` limit its traffic; all of them go to plugins that ask. */
   readonly annotations?: Readonly<Record<string, string>>;
   readonly dns?: {
     readonly servers: readonly string[];

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { FailedPreconditionError, UnavailableError } from "../../../src/base/errors.ts";
+import { FailedPreconditionError, InvalidArgumentError, UnavailableError } from "../../../src/base/errors.ts";
 import { type Logger, silentLogger } from "../../../src/base/logger.ts";
 import type { CommandOptions, CommandResult } from "../../../src/linux/command.ts";
 import { CniError } from "../../../src/network/errors.ts";
@@ -247,6 +247,17 @@ Deno.test("attach() with host ports appends portmap, or refuses where there is n
     await world.configure(LIST);
     const network = await started(world);
     await assert.rejects(network.attach({ ...POD, portMappings }, soon()), FailedPreconditionError);
+    assert.deepEqual(world.trace(), []);
+  });
+});
+
+Deno.test("attach() refuses a bad annotation before any plugin runs, and detach() of such a pod succeeds", async () => {
+  await withWorld({}, async (world) => {
+    await world.configure(LIST);
+    const network = await started(world);
+    const pod = { ...POD, annotations: { "kubernetes.io/egress-bandwidth": "fast" } };
+    await assert.rejects(network.attach(pod, soon()), InvalidArgumentError);
+    await network.detach(pod, soon());
     assert.deepEqual(world.trace(), []);
   });
 });
