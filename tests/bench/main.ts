@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { crioCommand, PROJECT_ROOT } from "../e2e/harness/crio.ts";
 import type { CriDaemon } from "../e2e/harness/daemon.ts";
 import { killAll, removeTree } from "../e2e/harness/cleanup.ts";
@@ -29,13 +29,19 @@ interface Flags {
 }
 
 function parseFlags(): Flags {
-  const split = (text: string): string[] => text.split(",");
+  const listOf = (known: readonly string[]) => (text: string): string[] => {
+    const names = text.split(",");
+    const unknown = names.find((name) => !known.includes(name));
+    if (unknown !== undefined) throw new InvalidArgumentError(`no ${unknown}: there are ${known.join(", ")}.`);
+    return names;
+  };
+  const measures = Object.keys(MEASURES);
   const home = Deno.env.get("HOME") ?? "/root";
   return new Command("scripts/bench")
     .description("Measures crio and containerd on this machine, interleaved, in namespaces of their own.")
     .option("--quick", "fewer samples, 10 pods: a minute or two")
-    .addOption(new Option("--only <names>", `of ${Object.keys(MEASURES).join(",")}`).argParser(split).default([]))
-    .addOption(new Option("--peers <names>", "columns").argParser(split).default([...PEER_NAMES]))
+    .addOption(new Option("--only <names>", `of ${measures.join(",")}`).argParser(listOf(measures)).default([]))
+    .addOption(new Option("--peers <names>", "columns").argParser(listOf(PEER_NAMES)).default([...PEER_NAMES]))
     .option("--rounds <n>", "how often each peer has its turn")
     .option("--crio <command>", "command line of crio, e.g. dist/crio; default: the source tree")
     .option("--json <file>", "where the figures go", `${PROJECT_ROOT}/dist/bench.json`)

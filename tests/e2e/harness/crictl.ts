@@ -16,6 +16,11 @@ export class Crictl {
     return new Crictl(program, socketPath);
   }
 
+  /** Whether there is a crictl, or one can be built here; says why not on stderr. */
+  static async isAvailable(): Promise<boolean> {
+    return Deno.env.has("CRICTL") || await build().then(() => true, () => false);
+  }
+
   /** Runs it, whatever the exit code. */
   async try(...args: string[]): Promise<CrictlOutput> {
     const endpoint = `unix://${this.socketPath}`;
