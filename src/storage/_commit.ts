@@ -3,7 +3,7 @@ import { type ImageId, parseImageId } from "../base/ids.ts";
 import { writeFileAtomic } from "../linux/atomic_file.ts";
 import { MANIFEST_KEY } from "./_images.ts";
 import { chainLayerId, findChain, type Index, sha256Hex } from "./_index.ts";
-import { bigDataFileName } from "./_layout.ts";
+import { bigDataFileName } from "./layout.ts";
 import { installLayer, NO_PARENT, parentLayer, prepareLayer } from "./_overlay.ts";
 import { object, type RawRecord, type RecordTransaction, strings, text } from "./_records.ts";
 import { discardLayer, dropLayers, takeNames, unusedLayers, withNames } from "./_removal.ts";
@@ -209,8 +209,14 @@ async function imageRecord(
     "big-data-names": [...new Set([...strings(known, "big-data-names"), ...from.data.keys()])],
     "big-data-sizes": sizes,
     "big-data-digests": digests,
-    created: text(known, "created") ?? created ?? new Date().toISOString(),
+    created: text(known, "created") ?? (isTime(created) ? created : new Date().toISOString()),
   };
+}
+
+/** Other tools refuse the whole index when one time in it cannot be read. */
+function isTime(value: string | undefined): value is string {
+  const RFC3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/;
+  return value !== undefined && RFC3339.test(value) && !Number.isNaN(Date.parse(value));
 }
 
 /** c/image's record of the signatures that are stored with each manifest: none with this one. */

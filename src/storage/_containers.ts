@@ -2,7 +2,7 @@ import { AlreadyExistsError, FailedPreconditionError, InvalidArgumentError, NotF
 import { randomHex } from "../base/ids.ts";
 import { unmount } from "../linux/mount.ts";
 import { CONTAINER_FLAG, type Index, VOLATILE_FILE } from "./_index.ts";
-import { isId } from "./_layout.ts";
+import { isId } from "./layout.ts";
 import {
   clearVolatileMark,
   installLayer,

@@ -1,7 +1,7 @@
 import { DataLossError, NotFoundError } from "../base/errors.ts";
 import { type Digest, parseDigest, parseImageId } from "../base/ids.ts";
 import { chainOf, type Index } from "./_index.ts";
-import { bigDataFileName, isId } from "./_layout.ts";
+import { bigDataFileName, isId } from "./layout.ts";
 import { number, object, type RawRecord, strings, text } from "./_records.ts";
 import { codeOf } from "./_trees.ts";
 import type { StoredImage } from "./types.ts";

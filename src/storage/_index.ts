@@ -1,6 +1,6 @@
 import type { Digest } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
-import type { Layout } from "./_layout.ts";
+import type { Layout } from "./layout.ts";
 import { number, object, type RawRecord, RecordTable, strings, text } from "./_records.ts";
 import { StoreLock } from "./_store_lock.ts";
 import type { Trash } from "./_trees.ts";

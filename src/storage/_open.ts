@@ -2,7 +2,7 @@ import { FailedPreconditionError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { bindMount, setPropagation } from "../linux/mount.ts";
 import { readMounts } from "../linux/mountinfo.ts";
-import type { Layout } from "./_layout.ts";
+import type { Layout } from "./layout.ts";
 import { StoreLock } from "./_store_lock.ts";
 import { codeOf } from "./_trees.ts";
 

@@ -1,7 +1,7 @@
 import { atStage, DataLossError } from "../base/errors.ts";
 import { isErrno } from "../linux/errno.ts";
 import { mountOverlay } from "../linux/mount.ts";
-import type { Layout } from "./_layout.ts";
+import type { Layout } from "./layout.ts";
 import { codeOf, makeDirectory, settleAll } from "./_trees.ts";
 
 /** Length and alphabet of the short names below `overlay/l`, as containers/storage makes them. */

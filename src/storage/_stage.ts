@@ -1,7 +1,7 @@
 import { AlreadyExistsError, InvalidArgumentError } from "../base/errors.ts";
 import { type HostPath, parseHostPath, randomHex } from "../base/ids.ts";
 import { RecordLockFile } from "../linux/record_lock.ts";
-import type { Layout } from "./_layout.ts";
+import type { Layout } from "./layout.ts";
 import { codeOf, makeDirectory, removeTree } from "./_trees.ts";
 import type { LayerStage } from "./types.ts";
 

@@ -1,5 +1,5 @@
 import { containerOfLayer, type Index, isIncomplete } from "./_index.ts";
-import { isId } from "./_layout.ts";
+import { isId } from "./layout.ts";
 import { type RawRecord, type RecordTransaction, text } from "./_records.ts";
 import { discardLayer, dropLayers, unusedLayers } from "./_removal.ts";
 import { abandonedFiles, abandonedStages } from "./_stage.ts";

@@ -12,7 +12,7 @@ import {
 } from "./_containers.ts";
 import { ImageCatalog, MANIFEST_KEY } from "./_images.ts";
 import { findChain, type Index, openIndex } from "./_index.ts";
-import { Layout } from "./_layout.ts";
+import { Layout } from "./layout.ts";
 import { prepareRoots } from "./_open.ts";
 import { number, text } from "./_records.ts";
 import { addNames, deleteImage, removeNames } from "./_removal.ts";

@@ -94,8 +94,6 @@ export interface ImageCommit {
   readonly manifest: ManifestBytes;
   /** The index that the manifest was chosen from, when there was one. */
   readonly index?: ManifestBytes;
-  /** RFC 3339, from the configuration; now when absent or not a time. */
-  readonly created?: string;
   /** Base first; the diff IDs must be those of the configuration, in order (checked). */
   readonly layers: readonly LayerCommit[];
 }
