@@ -196,9 +196,7 @@ async function imageRecord(
     sizes[key] = bytes.length;
     digests[key] = `sha256:${await sha256Hex(bytes)}`;
   }
-  const created = commit.created !== undefined && !Number.isNaN(Date.parse(commit.created))
-    ? commit.created
-    : undefined;
+  const created = text(parseObject(commit.config, `configuration of image ${id}`), "created");
   return {
     id,
     ...known,
