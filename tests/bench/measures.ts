@@ -53,7 +53,7 @@ async function cycle(subject: Subject, options: { hostNetwork: boolean; suffix: 
   const wish = nextPod(subject, options);
   const config = podConfig(wish);
   await Deno.mkdir(`${config.logDirectory}/main`, { recursive: true });
-  const container = containerConfig({ name: "main", image: subject.image, command: SLEEPER });
+  const container = containerConfig({ name: "main", image: subject.image, command: SLEEPER, pod: config });
   const podSandboxId = await timed(subject, `pod + container to running${suffix}`, async () => {
     const pod = await timed(subject, `RunPodSandbox${suffix}`, () => client.call("runPodSandbox", { config }));
     const request = { podSandboxId: pod.podSandboxId, config: container, sandboxConfig: config };

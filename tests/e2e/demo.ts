@@ -118,7 +118,7 @@ async function showPod(scene: Scene): Promise<string> {
   const command = scene.foreign ? [] : ["/bin/sh", "-c", GREETING];
   const request = {
     podSandboxId,
-    config: containerConfig({ name: "main", image: scene.image, command }),
+    config: containerConfig({ name: "main", image: scene.image, command, pod: config }),
     sandboxConfig: config,
   };
   const { containerId } = await steps.run("create a container", () => client.call("createContainer", request));

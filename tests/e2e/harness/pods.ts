@@ -28,6 +28,8 @@ export interface ContainerWish {
   readonly name: string;
   readonly image: string;
   readonly command: readonly string[];
+  /** The pod that it is for: clients find its name in the labels. */
+  readonly pod?: PodSandboxConfig;
 }
 
 /** Ends at once on SIGTERM, also as the first process of its PID namespace. */
@@ -37,15 +39,18 @@ export const SLEEPER = ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 100000 & wai
 export function podConfig(wish: PodWish): PodSandboxConfig {
   const network = wish.hostNetwork === true ? NamespaceMode.NODE : NamespaceMode.POD;
   const namespaceOptions = message(NamespaceOption, { network, pid: NamespaceMode.CONTAINER });
+  const { name, namespace = "default" } = wish;
+  const uid = crypto.randomUUID();
+  const kubelet = {
+    "io.kubernetes.pod.name": name,
+    "io.kubernetes.pod.namespace": namespace,
+    "io.kubernetes.pod.uid": uid,
+  };
   return message(PodSandboxConfig, {
-    metadata: message(PodSandboxMetadata, {
-      name: wish.name,
-      uid: crypto.randomUUID(),
-      namespace: wish.namespace ?? "default",
-    }),
+    metadata: message(PodSandboxMetadata, { name, namespace, uid }),
     hostname: wish.hostNetwork === true ? "" : wish.name,
     logDirectory: `${wish.logDirectory}/${wish.name}`,
-    labels: new Map(Object.entries(wish.labels ?? {})),
+    labels: new Map(Object.entries({ ...kubelet, ...wish.labels })),
     linux: message(LinuxPodSandboxConfig, {
       cgroupParent: wish.cgroupParent,
       securityContext: message(LinuxSandboxSecurityContext, { namespaceOptions }),
@@ -59,6 +64,7 @@ export function containerConfig(wish: ContainerWish): ContainerConfig {
     metadata: message(ContainerMetadata, { name: wish.name }),
     image: message(ImageSpec, { image: wish.image }),
     command: [...wish.command],
+    labels: new Map([["io.kubernetes.container.name", wish.name], ...(wish.pod?.labels ?? [])]),
     logPath: `${wish.name}/0.log`,
     linux: message(LinuxContainerConfig, {}),
   });
@@ -82,7 +88,7 @@ export async function startPod(
   const { podSandboxId } = await client.call("runPodSandbox", { config });
   const { containerId } = await client.call("createContainer", {
     podSandboxId,
-    config: containerConfig(options.container),
+    config: containerConfig({ ...options.container, pod: config }),
     sandboxConfig: config,
   });
   await client.call("startContainer", { containerId });
