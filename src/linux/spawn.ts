@@ -7,6 +7,8 @@ const libc = lazyLibc({
   posix_spawn_file_actions_destroy: { parameters: ["buffer"], result: "i32" },
   posix_spawn_file_actions_adddup2: { parameters: ["buffer", "i32", "i32"], result: "i32" },
   posix_spawn_file_actions_addopen: { parameters: ["buffer", "i32", "buffer", "i32", "u32"], result: "i32" },
+  posix_spawn_file_actions_addclose: { parameters: ["buffer", "i32"], result: "i32" },
+  posix_spawn_file_actions_addclosefrom_np: { parameters: ["buffer", "i32"], result: "i32" },
   posix_spawn_file_actions_addchdir_np: { parameters: ["buffer", "buffer"], result: "i32" },
   posix_spawnattr_init: { parameters: ["buffer"], result: "i32" },
   posix_spawnattr_destroy: { parameters: ["buffer"], result: "i32" },
@@ -101,6 +103,7 @@ export function spawnProcess(argv: readonly string[], options: SpawnOptions): Ch
       moved.push(high);
       c.posix_spawn_file_actions_adddup2(actions, high, childFd);
     }
+    closeOthers(actions, fds);
     const directory = cwd === undefined ? undefined : cString(cwd);
     if (directory !== undefined) c.posix_spawn_file_actions_addchdir_np(actions, directory);
     const leadFlag = lead === "session" ? POSIX_SPAWN_SETSID : POSIX_SPAWN_SETPGROUP;
@@ -154,6 +157,16 @@ export function sendSignal(pid: number, signal: number): boolean {
 export function adoptOrphans(): Disposable {
   reaper.adoptOrphans(1);
   return { [Symbol.dispose]: (): void => reaper.adoptOrphans(0) };
+}
+
+/**
+ * Closes everything in the child that was not asked for. The runtime's own sockets are not all close-on-exec: a monitor
+ * that inherits the listening socket would keep it open after the daemon's end.
+ */
+function closeOthers(actions: Uint8Array<ArrayBuffer>, fds: ReadonlyMap<number, number>): void {
+  const last = Math.max(2, ...fds.keys());
+  for (let fd = 3; fd < last; fd++) if (!fds.has(fd)) libc().posix_spawn_file_actions_addclose(actions, fd);
+  libc().posix_spawn_file_actions_addclosefrom_np(actions, last + 1);
 }
 
 /** A NULL-terminated `char *[]`; `strings` keeps what it points to alive. */
