@@ -1,5 +1,6 @@
 import { InvalidArgumentError, UnimplementedError } from "../base/errors.ts";
 import { resolveCapabilities } from "../oci/spec/capabilities.ts";
+import { SYSFS_PATH } from "../oci/spec/default_paths.ts";
 import { deviceRules } from "../oci/spec/devices.ts";
 import { ociResources } from "../oci/spec/resources.ts";
 import type { OciNamespace, OciProcess, OciSpec } from "../oci/spec/types.ts";
@@ -54,7 +55,7 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
         }),
         ...(mounts.rootPropagation === undefined ? {} : { rootfsPropagation: mounts.rootPropagation }),
         maskedPaths: privileged ? [] : security.maskedPaths,
-        readonlyPaths: privileged ? [] : security.readonlyPaths,
+        readonlyPaths: privileged ? [] : [...security.readonlyPaths, SYSFS_PATH],
       },
     },
   };

@@ -22,3 +22,6 @@ export const READONLY_PATHS: readonly string[] = [
   "/proc/sys",
   "/proc/sysrq-trigger",
 ];
+
+/** Read-only in every container that is not privileged, whatever the request says: see `defaultMounts`. */
+export const SYSFS_PATH = "/sys";

@@ -33,7 +33,9 @@ export function defaultMounts(options: DefaultMountOptions): OciMount[] {
         options: ["rbind", "nosuid", "noexec", "nodev"],
       }
       : { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: ["nosuid", "noexec", "nodev"] },
-    { destination: "/sys", type: "sysfs", source: "sysfs", options: ["nosuid", "noexec", "nodev", access] },
+    // Writable for all: a sysfs that is mounted read-only first makes the whole superblock of the network namespace
+    // read-only, for a privileged container of the same pod as well. Others get `/sys` among their read-only paths.
+    { destination: "/sys", type: "sysfs", source: "sysfs", options: ["nosuid", "noexec", "nodev", "rw"] },
     {
       destination: "/sys/fs/cgroup",
       type: "cgroup",
