@@ -28,6 +28,23 @@ async function withPortable(use: (file: string, directory: string) => Promise<vo
   }
 }
 
+/** Every path below one directory. */
+function crioConf(place: string): string {
+  return `[crio]
+root = "${place}/root"
+runroot = "${place}/run"
+log_dir = "${place}/log"
+[crio.api]
+listen = "${place}/crio.sock"
+[crio.runtime]
+container_exits_dir = "${place}/exits"
+container_attach_socket_dir = "${place}/attach"
+namespaces_dir = "${place}/ns"
+[crio.network]
+network_dir = "${place}/cni"
+`;
+}
+
 async function names(directory: string): Promise<readonly string[]> {
   return (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => name).sort();
 }
@@ -63,6 +80,28 @@ Deno.test("scripts/build makes a portable file that unpacks itself once", async 
       ok(argv[0]?.startsWith(env.CRIO_PORTABLE_DIR));
       strictEqual((await run([...argv, "version"])).out, traced.out);
       strictEqual((await run([...argv, "internal", "unknown"])).code, 2);
+    });
+
+    await t.step("the daemon starts, answers on its socket and stops", async () => {
+      const place = `${directory}/node`;
+      await Deno.mkdir(place);
+      await Deno.writeTextFile(`${place}/crio.conf`, crioConf(place));
+      const args = ["--config", `${place}/crio.conf`, "--config-dir", ""];
+      const daemon = new Deno.Command(file, { args, env, stdin: "null", stdout: "null", stderr: "piped" }).spawn();
+      const log = daemon.stderr.pipeThrough(new TextDecoderStream())[Symbol.asyncIterator]();
+      let whole = "";
+      for (let next = await log.next(); !next.done; next = await log.next()) {
+        whole += next.value;
+        if (/msg=Listening/.test(whole)) break;
+      }
+      const info = await run([file, "status", "--socket", `${place}/crio.sock`, "info"], env);
+      daemon.kill("SIGTERM");
+      for (let next = await log.next(); !next.done; next = await log.next()) whole += next.value;
+      const { code } = await daemon.status;
+      // The store makes its directory a mount of its own, as containers/storage does, and leaves it.
+      await run(["umount", `${place}/root/overlay`]);
+      strictEqual(code, 0, whole);
+      match(info.out, /^storage driver: overlay$/m, info.err);
     });
 
     await t.step("a damaged file says so and leaves nothing", async () => {
