@@ -9,6 +9,8 @@ const libc = lazyLibc({
   chdir: { parameters: ["buffer"], result: "i32" },
   fchdir: { parameters: ["i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
+  syscall: { parameters: ["i64", "i32", "buffer", "u32"], result: "i64" },
+  statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
 });
 /** The same function, called on a pool thread: its errno cannot be read. */
 const pooled = lazyLibc({ umount2: { parameters: ["buffer", "i32"], result: "i32", nonblocking: true } });
@@ -34,6 +36,17 @@ const MNT_DETACH = 2;
 const UMOUNT_NOFOLLOW = 8;
 const O_PATH = 0o10000000;
 const O_CLOEXEC = 0o2000000;
+/** open_tree(2): the same number on every architecture, since Linux 5.2. */
+const SYS_OPEN_TREE = 428n;
+const AT_FDCWD = -100;
+const OPEN_TREE_CLONE = 1;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_NO_AUTOMOUNT = 0x800;
+/** struct statx (linux/stat.h), in words of 8 bytes: attributes and the mask of those that the kernel knows. */
+const STATX_WORDS = 32;
+const STATX_ATTRIBUTES = 1;
+const STATX_ATTRIBUTES_MASK = 7;
+const STATX_ATTR_MOUNT_ROOT = 0x2000n;
 const EINVAL = 22;
 const ENOENT = 2;
 /** The kernel copies one page of options; pages are at least this large. */
@@ -150,6 +163,52 @@ export async function unmount(
   const code = errno();
   if (code === EINVAL || code === ENOENT) return false;
   throw new ErrnoError("umount", code, target);
+}
+
+/**
+ * Whether something is mounted on `path`, a bind mount on itself included.
+ *
+ * @returns undefined when the kernel (before 5.8) cannot tell
+ * @throws ErrnoError when the path does not exist
+ */
+export function isMountPoint(path: string): boolean | undefined {
+  const words = new BigUint64Array(STATX_WORDS);
+  // FFI statx(2): both buffers live over the call; a local path, no automount, answers from memory as a rule.
+  const flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+  checked(libc().statx(AT_FDCWD, cString(path), flags, 0, words), "statx", path);
+  if (((words[STATX_ATTRIBUTES_MASK] ?? 0n) & STATX_ATTR_MOUNT_ROOT) === 0n) return undefined;
+  return ((words[STATX_ATTRIBUTES] ?? 0n) & STATX_ATTR_MOUNT_ROOT) !== 0n;
+}
+
+/** A view of a directory that no other process sees. */
+export interface DetachedMount extends Disposable {
+  /** Valid in this process until disposed. */
+  readonly path: string;
+}
+
+/**
+ * A private view of `directory` without the mounts below it: what lies under a mount point can be reached there, and
+ * renames cross what looks like two mounts from outside.
+ *
+ * @throws ErrnoError, with ENOSYS before Linux 5.2
+ */
+export function cloneMount(directory: string): DetachedMount {
+  const path = cString(directory);
+  // FFI open_tree(2): copies one mount structure, never waits; `path` lives over the call. The clone is in no
+  // namespace and goes away with its descriptor.
+  const fd = checked(
+    Number(libc().syscall(SYS_OPEN_TREE, AT_FDCWD, path, OPEN_TREE_CLONE | O_CLOEXEC)),
+    "open_tree",
+    directory,
+  );
+  let open = true;
+  return {
+    path: `/proc/self/fd/${fd}`,
+    [Symbol.dispose]: (): void => {
+      if (open) libc().close(fd);
+      open = false;
+    },
+  };
 }
 
 function overlayData(request: OverlayRequest, shorten: (path: string) => string): string {

@@ -119,8 +119,8 @@ async function addLayer(
   const root = source.hasRootEntry ? undefined : below.root;
   const prepared = await prepareLayer(commit.stage.layerRoot(source.index), { parent: below, root, makeDiff: false });
   try {
-    await installLayer(index.layout, id, prepared);
-    await moveIfPresent(commit.stage.tarSplitPath(source.index), index.layout.tarSplit(id));
+    await installLayer(index, id, prepared);
+    await moveIfPresent(index, { from: commit.stage.tarSplitPath(source.index), to: index.layout.tarSplit(id) });
   } catch (error) {
     await discardLayer(index, id);
     throw error;
@@ -250,13 +250,15 @@ async function syncTarSplits(commit: ImageCommit): Promise<void> {
   }
 }
 
-async function moveIfPresent(from: string, to: string): Promise<void> {
+async function moveIfPresent(index: Index, path: { readonly from: string; readonly to: string }): Promise<void> {
   try {
-    await Deno.rename(from, to);
-    await Deno.chmod(to, 0o600);
+    await index.root.rename(path.from, path.to);
   } catch (error) {
-    if (codeOf(error) !== "ENOENT") throw error;
+    if (codeOf(error) === "ENOENT") return;
+    if (codeOf(error) !== "EXDEV") throw error;
+    await Deno.copyFile(path.from, path.to);
   }
+  await Deno.chmod(path.to, 0o600);
 }
 
 function parseObject(bytes: Uint8Array, what: string): RawRecord {

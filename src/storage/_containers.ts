@@ -1,8 +1,15 @@
-import { AlreadyExistsError, FailedPreconditionError, InvalidArgumentError, NotFoundError } from "../base/errors.ts";
+import {
+  AlreadyExistsError,
+  FailedPreconditionError,
+  InvalidArgumentError,
+  NotFoundError,
+  UnavailableError,
+} from "../base/errors.ts";
 import { randomHex } from "../base/ids.ts";
-import { unmount } from "../linux/mount.ts";
+import { isMountPoint, unmount } from "../linux/mount.ts";
 import { CONTAINER_FLAG, type Index, VOLATILE_FILE } from "./_index.ts";
 import { isId } from "./layout.ts";
+import { ensurePrivate } from "./_open.ts";
 import {
   clearVolatileMark,
   installLayer,
@@ -72,7 +79,7 @@ export async function createContainer(
     containers.put(record, { file });
     try {
       await settleAll([
-        installLayer(layout, layerId, prepared),
+        installLayer(index, layerId, prepared),
         ...places.map((path) => Deno.mkdir(path, { recursive: true, mode: 0o700 })),
         layers.save(),
         containers.save(),
@@ -98,7 +105,7 @@ export async function mountContainer(
   id: string,
   options: Waiting & { readonly mountOptions: readonly string[] },
 ): Promise<string> {
-  using layers = await index.layers.begin(options);
+  using layers = await beginMount(index, options);
   const container = await recordOf(index, id, options);
   const { layerId, mountLabel } = describeContainer(container);
   if (layers.get(layerId) === undefined) throw new NotFoundError(`layer of container ${id}`, layerId);
@@ -112,7 +119,7 @@ export async function mountImage(
   imageId: string,
   options: Waiting & { readonly mountOptions: readonly string[] },
 ): Promise<string> {
-  using layers = await index.layers.begin(options);
+  using layers = await beginMount(index, options);
   const layerId = await topLayerOf(index, imageId, options);
   if (layerId === undefined || layers.get(layerId) === undefined) {
     throw new NotFoundError(`top layer of image ${imageId}`, layerId ?? "");
@@ -176,6 +183,23 @@ export async function deleteContainer(index: Index, id: string, options: Waiting
   }
   if (owned) await discardLayer(index, layerId);
   await settleAll(places.map((path) => trash.discard(path)));
+}
+
+/** Times that another tool may end between our two looks before we give up. */
+const MOUNT_POINT_TRIES = 20;
+
+/**
+ * Takes the lock of the layers with `overlay` being a mount point. That is made before, not under the lock: other tools
+ * take storage.lock first and the lock of the layers then.
+ */
+async function beginMount(index: Index, options: Waiting): Promise<RecordTransaction> {
+  for (let tries = 0; tries < MOUNT_POINT_TRIES; tries++) {
+    await ensurePrivate(index.layout, { ...options, logger: index.logger });
+    const layers = await index.layers.begin(options);
+    if (isMountPoint(index.layout.overlay) !== false) return layers;
+    layers[Symbol.dispose]();
+  }
+  throw new UnavailableError(`${index.layout.overlay} is unmounted by another program again and again`);
 }
 
 interface MountChoice extends Waiting {

@@ -2,6 +2,7 @@ import type { Digest } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Layout } from "./layout.ts";
 import { number, object, type RawRecord, RecordTable, strings, text } from "./_records.ts";
+import type { StoreRoot } from "./_root.ts";
 import { StoreLock } from "./_store_lock.ts";
 import type { Trash } from "./_trees.ts";
 import type { PresentLayer } from "./types.ts";
@@ -18,6 +19,7 @@ export const VOLATILE_FILE = 1;
  */
 export interface Index extends Disposable {
   readonly layout: Layout;
+  readonly root: StoreRoot;
   readonly logger: Logger;
   readonly layers: RecordTable;
   readonly mounts: RecordTable;
@@ -26,8 +28,8 @@ export interface Index extends Disposable {
   readonly trash: Trash;
 }
 
-export function openIndex(layout: Layout, options: { readonly logger: Logger; readonly trash: Trash }): Index {
-  const { logger, trash } = options;
+export function openIndex(layout: Layout, options: Pick<Index, "root" | "logger" | "trash">): Index {
+  const { root, logger, trash } = options;
   using locks = new DisposableStack();
   const table = (lockPath: string, files: ConstructorParameters<typeof RecordTable>[1]): RecordTable =>
     new RecordTable(locks.use(new StoreLock(lockPath, logger)), files);
@@ -45,7 +47,7 @@ export function openIndex(layout: Layout, options: { readonly logger: Logger; re
   ]);
   const held = locks.move();
   const close = (): void => held.dispose();
-  return { layout, logger, layers, mounts, images, containers, trash, [Symbol.dispose]: close };
+  return { layout, root, logger, layers, mounts, images, containers, trash, [Symbol.dispose]: close };
 }
 
 /** Whether a layer's creation was not finished: containers/storage deletes such a layer when it next writes. */

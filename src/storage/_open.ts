@@ -1,6 +1,6 @@
 import { FailedPreconditionError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import { bindMount, setPropagation } from "../linux/mount.ts";
+import { bindMount, isMountPoint, setPropagation } from "../linux/mount.ts";
 import { readMounts } from "../linux/mountinfo.ts";
 import type { Layout } from "./layout.ts";
 import { StoreLock } from "./_store_lock.ts";
@@ -10,8 +10,7 @@ import { codeOf } from "./_trees.ts";
 const OTHER_DRIVERS = ["vfs", "btrfs", "zfs", "aufs", "devicemapper", "overlay2"];
 
 /**
- * Makes the directories of a store, as containers/storage does, and the private bind mount of `overlay` on itself: the
- * other tools make it too, and one made later would hide the mounts of our containers below it.
+ * Makes the directories of a store, as containers/storage does, and the private bind mount of `overlay`.
  *
  * @throws FailedPreconditionError when the graph root holds another driver's store
  */
@@ -28,7 +27,6 @@ export async function prepareRoots(
     `${layout.graphRoot}/mounts`,
     layout.temporary,
     layout.overlay,
-    layout.staging,
     layout.layers,
     layout.images,
     layout.containers,
@@ -39,12 +37,28 @@ export async function prepareRoots(
   ];
   for (const directory of directories) await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   await Deno.mkdir(layout.links, { recursive: true, mode: 0o755 });
-  await makePrivate(await Deno.realPath(layout.overlay));
+  await makePrivate(layout.overlay);
 }
 
-async function makePrivate(directory: string): Promise<void> {
-  const mounts = await readMounts();
-  if (!mounts.some((mount) => mount.mountPoint === directory)) bindMount(directory, directory);
+/**
+ * Sees to it that `overlay` is a private mount point. Other tools bind it on itself when they start, which would hide
+ * the mounts of our containers below it, and unmount it when they end and no container is recorded as mounted (under
+ * the lock of the layers): so this is looked at before every container's mount.
+ */
+export async function ensurePrivate(
+  layout: Layout,
+  options: { readonly logger: Logger; readonly signal?: AbortSignal },
+): Promise<void> {
+  if (isMountPoint(layout.overlay) === true) return;
+  using lock = new StoreLock(`${layout.graphRoot}/storage.lock`, options.logger);
+  using _held = await lock.acquire("write", options);
+  await makePrivate(layout.overlay);
+}
+
+async function makePrivate(overlay: string): Promise<void> {
+  const directory = await Deno.realPath(overlay);
+  const mounted = isMountPoint(directory) ?? (await readMounts()).some((mount) => mount.mountPoint === directory);
+  if (!mounted) bindMount(directory, directory);
   setPropagation(directory, "private");
 }
 

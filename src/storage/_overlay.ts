@@ -2,6 +2,7 @@ import { atStage, DataLossError } from "../base/errors.ts";
 import { isErrno } from "../linux/errno.ts";
 import { mountOverlay } from "../linux/mount.ts";
 import type { Layout } from "./layout.ts";
+import type { StoreRoot } from "./_root.ts";
 import { codeOf, makeDirectory, settleAll } from "./_trees.ts";
 
 /** Length and alphabet of the short names below `overlay/l`, as containers/storage makes them. */
@@ -87,11 +88,16 @@ export async function prepareLayer(
   return { directory, link };
 }
 
-/** Puts a prepared layer in its place: the short name, then the directory. */
-export async function installLayer(layout: Layout, id: string, prepared: PreparedLayer): Promise<void> {
+/** Puts a prepared layer in its place, with its short name. */
+export async function installLayer(
+  store: { readonly layout: Layout; readonly root: StoreRoot },
+  id: string,
+  prepared: PreparedLayer,
+): Promise<void> {
+  const { layout, root } = store;
   await settleAll([
     Deno.symlink(`../${id}/diff`, `${layout.links}/${prepared.link}`),
-    Deno.rename(prepared.directory, layout.layer(id)),
+    root.rename(prepared.directory, layout.layer(id)),
   ]);
 }
 

@@ -1,7 +1,7 @@
 import { AlreadyExistsError, InvalidArgumentError } from "../base/errors.ts";
 import { type HostPath, parseHostPath, randomHex } from "../base/ids.ts";
 import { RecordLockFile } from "../linux/record_lock.ts";
-import type { Layout } from "./layout.ts";
+import type { StoreRoot } from "./_root.ts";
 import { codeOf, makeDirectory, removeTree } from "./_trees.ts";
 import type { LayerStage } from "./types.ts";
 
@@ -15,37 +15,32 @@ const MAX_LAYERS = 1000;
 const GRACE_MS = 60_000;
 
 /**
- * A directory of this process below `overlay/staging`, with a twin below `tmp` for files that are renamed to places
- * outside the overlay mount. Its lock is held while this object lives; when the process dies the kernel frees it, and
- * {@link abandonedStages} finds it.
+ * A directory of this process in the store's place for stages. Its lock is held while this object lives; when the
+ * process dies the kernel frees it, and {@link abandonedStages} finds it.
  */
 export class Stage implements LayerStage {
   readonly directory: HostPath;
-  readonly files: string;
   readonly #lock: RecordLockFile;
   #disposed = false;
 
-  private constructor(layout: Layout, name: string, lock: RecordLockFile) {
-    this.directory = parseHostPath(`${layout.staging}/${name}`);
-    this.files = `${layout.temporary}/${name}`;
+  private constructor(directory: string, lock: RecordLockFile) {
+    this.directory = parseHostPath(directory);
     this.#lock = lock;
   }
 
-  static async create(layout: Layout): Promise<Stage> {
-    const name = `crio-${randomHex(8)}`;
-    const directory = `${layout.staging}/${name}`;
+  static async create(root: StoreRoot): Promise<Stage> {
+    const directory = `${root.staging}/crio-${randomHex(8)}`;
     await makeDirectory(directory, 0o700);
     const lock = RecordLockFile.open(`${directory}/${LOCK_FILE}`);
     try {
       if (!lock.tryLock("write")) throw new AlreadyExistsError(`stage ${directory} is locked by another process`);
-      await makeDirectory(`${layout.temporary}/${name}`, 0o700);
       await makeDirectory(`${directory}/layers`, 0o700);
     } catch (error) {
       lock[Symbol.dispose]();
       await removeTree(directory);
       throw error;
     }
-    return new Stage(layout, name, lock);
+    return new Stage(directory, lock);
   }
 
   async layerDirectory(index: number): Promise<HostPath> {
@@ -61,7 +56,7 @@ export class Stage implements LayerStage {
 
   tarSplitPath(index: number): HostPath {
     checkIndex(index);
-    return parseHostPath(`${this.files}/${index}.tar-split.gz`);
+    return parseHostPath(`${this.directory}/${index}.tar-split.gz`);
   }
 
   /** What becomes `overlay/<id>`. */
@@ -79,7 +74,6 @@ export class Stage implements LayerStage {
     if (this.#disposed) return;
     this.#disposed = true;
     using _lock = this.#lock;
-    await removeTree(this.files);
     await removeTree(this.directory);
   }
 }
@@ -87,33 +81,30 @@ export class Stage implements LayerStage {
 /** A stage whose process is gone. */
 export interface AbandonedStage {
   readonly directory: string;
-  readonly files: string;
   /** Layers that it had noted. */
   readonly reap: readonly string[];
 }
 
 /** Stages of ours that nobody holds. Those of other programs are not touched. */
-export async function abandonedStages(layout: Layout): Promise<AbandonedStage[]> {
+export async function abandonedStages(root: StoreRoot): Promise<AbandonedStage[]> {
   const found: AbandonedStage[] = [];
-  for await (const entry of Deno.readDir(layout.staging)) {
-    if (!entry.isDirectory || !STAGE_NAME.test(entry.name)) continue;
-    const directory = `${layout.staging}/${entry.name}`;
-    if (await isHeld(directory)) continue;
-    const reap = await readReap(`${directory}/${REAP_FILE}`);
-    found.push({ directory, files: `${layout.temporary}/${entry.name}`, reap });
+  for (const place of root.stagingDirectories()) {
+    for (const name of await stageNames(place)) {
+      const directory = `${place}/${name}`;
+      if (!await isHeld(directory)) found.push({ directory, reap: await readReap(`${directory}/${REAP_FILE}`) });
+    }
   }
   return found;
 }
 
-/** Twins below `tmp` whose stage does not exist any more. */
-export async function abandonedFiles(layout: Layout): Promise<string[]> {
-  const found: string[] = [];
-  for await (const entry of Deno.readDir(layout.temporary)) {
-    if (!STAGE_NAME.test(entry.name)) continue;
-    const stage = await Deno.lstat(`${layout.staging}/${entry.name}`).catch(() => undefined);
-    if (stage === undefined) found.push(`${layout.temporary}/${entry.name}`);
+async function stageNames(place: string): Promise<string[]> {
+  try {
+    const entries = await Array.fromAsync(Deno.readDir(place));
+    return entries.filter((entry) => entry.isDirectory && STAGE_NAME.test(entry.name)).map((entry) => entry.name);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return [];
+    throw error;
   }
-  return found;
 }
 
 async function isHeld(directory: string): Promise<boolean> {

@@ -2,7 +2,7 @@ import { containerOfLayer, type Index, isIncomplete } from "./_index.ts";
 import { isId } from "./layout.ts";
 import { type RawRecord, type RecordTransaction, text } from "./_records.ts";
 import { discardLayer, dropLayers, unusedLayers } from "./_removal.ts";
-import { abandonedFiles, abandonedStages } from "./_stage.ts";
+import { abandonedStages } from "./_stage.ts";
 import { codeOf, detachBelow } from "./_trees.ts";
 import type { SweepReport } from "./types.ts";
 
@@ -16,7 +16,7 @@ export async function sweep(index: Index, options: { readonly signal?: AbortSign
   using mounts = await index.mounts.begin(options);
   using images = await index.images.begin(options);
   using containers = await index.containers.begin(options);
-  const stages = await abandonedStages(index.layout);
+  const stages = await abandonedStages(index.root);
   const stale = staleLayers(layers, containers);
   for (const id of stale) layers.remove(id);
   const roots = { images: images.values(), containers: containers.values(), mounts: mounts.values() };
@@ -24,8 +24,7 @@ export async function sweep(index: Index, options: { readonly signal?: AbortSign
   await dropLayers(index, layers, stale);
   const orphans = await dropOrphans(index, { layers, images, containers });
   const links = await repairLinks(index, layers);
-  const gone = [...stages.map((stage) => stage.directory), ...await abandonedFiles(index.layout)];
-  gone.push(...stages.map((stage) => stage.files));
+  const gone = stages.map((stage) => stage.directory);
   if (gone.length > 0) await detachBelow(gone);
   for (const path of gone) await index.trash.discard(path);
   return { stages: stages.length, orphanDirectories: orphans, layers: stale.length, links };

@@ -9,6 +9,13 @@ import { isBelow, readMounts } from "../linux/mountinfo.ts";
 /** Trees deleted at a time: each keeps one pool thread busy, and more would only compete for the disk's journal. */
 const DELETIONS_AT_ONCE = 2;
 
+export interface TrashOptions {
+  /** Where trees are renamed to; from another file system they are deleted where they are. */
+  readonly directory: string;
+  readonly rename: (from: string, to: string) => Promise<void>;
+  readonly logger: Logger;
+}
+
 /**
  * Deletes directory trees in the background: they are renamed into a trash directory at once, so that nobody sees them
  * any more, and deleted on a pool thread.
@@ -17,8 +24,7 @@ export class Trash implements AsyncDisposable {
   readonly #running = new Set<Promise<void>>();
   readonly #places = new Semaphore(DELETIONS_AT_ONCE);
 
-  /** @param directories places to rename to; the first on the same mount as the tree is taken */
-  constructor(private readonly directories: readonly string[], private readonly logger: Logger) {}
+  constructor(private readonly options: TrashOptions) {}
 
   /** Makes `path` vanish; its content is deleted later. Succeeds when there is nothing. */
   async discard(path: string): Promise<void> {
@@ -38,17 +44,15 @@ export class Trash implements AsyncDisposable {
   }
 
   async #moveAway(path: string): Promise<string | undefined> {
-    for (const directory of this.directories) {
-      const away = `${directory}/trash-${randomHex(8)}`;
-      try {
-        await Deno.rename(path, away);
-        return away;
-      } catch (error) {
-        if (error instanceof Deno.errors.NotFound) return undefined;
-        if (codeOf(error) !== "EXDEV") throw error;
-      }
+    const away = `${this.options.directory}/trash-${randomHex(8)}`;
+    try {
+      await this.options.rename(path, away);
+      return away;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      if (codeOf(error) !== "EXDEV") throw error;
+      return path;
     }
-    return path;
   }
 
   async #delete(path: string): Promise<void> {
@@ -56,7 +60,7 @@ export class Trash implements AsyncDisposable {
     try {
       await removeTree(path);
     } catch (error) {
-      this.logger.warn("cannot delete a discarded directory; the next start tries again", {
+      this.options.logger.warn("cannot delete a discarded directory; the next start tries again", {
         path,
         error: messageOf(error),
       });

@@ -5,8 +5,6 @@ export class Layout {
   /** `overlay`: one directory per layer, bind-mounted on itself while the store is open. */
   readonly overlay: string;
   readonly links: string;
-  /** Stages and trash: on the same mount as the layers, so that a rename reaches them. */
-  readonly staging: string;
   readonly layers: string;
   readonly images: string;
   readonly containers: string;
@@ -20,7 +18,6 @@ export class Layout {
     for (const [name, root] of [["graph root", graphRoot], ["run root", runRoot]] as const) checkRoot(name, root);
     this.overlay = `${graphRoot}/overlay`;
     this.links = `${this.overlay}/l`;
-    this.staging = `${this.overlay}/staging`;
     this.layers = `${graphRoot}/overlay-layers`;
     this.images = `${graphRoot}/overlay-images`;
     this.containers = `${graphRoot}/overlay-containers`;

@@ -15,6 +15,7 @@ import { findChain, type Index, openIndex } from "./_index.ts";
 import { Layout } from "./layout.ts";
 import { prepareRoots } from "./_open.ts";
 import { number, text } from "./_records.ts";
+import { StoreRoot } from "./_root.ts";
 import { addNames, deleteImage, removeNames } from "./_removal.ts";
 import { Stage } from "./_stage.ts";
 import { sweep } from "./_sweep.ts";
@@ -68,10 +69,13 @@ export class Store implements AsyncDisposable {
     const layout = new Layout(options.graphRoot, options.runRoot);
     await prepareRoots(layout, { logger, ...waiting });
     await using stack = new AsyncDisposableStack();
-    const session = stack.use(await Stage.create(layout));
+    const root = await StoreRoot.open(layout, logger);
+    stack.defer(() => root[Symbol.dispose]());
+    const session = stack.use(await Stage.create(root));
     const meter = stack.use(new UsageMeter(logger));
-    const trash = stack.use(new Trash([session.directory, session.files], logger));
-    const index = openIndex(layout, { logger, trash });
+    const rename = (from: string, to: string): Promise<void> => root.rename(from, to);
+    const trash = stack.use(new Trash({ directory: session.directory, rename, logger }));
+    const index = openIndex(layout, { root, logger, trash });
     stack.defer(() => index[Symbol.dispose]());
     const swept = await sweep(index, waiting);
     if (Object.values(swept).some((count) => count > 0)) {
@@ -114,7 +118,7 @@ export class Store implements AsyncDisposable {
 
   /** Room for one pull, on the store's own file system. */
   stage(): Promise<LayerStage> {
-    return Stage.create(this.index.layout);
+    return Stage.create(this.index.root);
   }
 
   /**
@@ -226,6 +230,7 @@ export class Store implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    using _root = this.index.root;
     await using _session = this.session;
     await using _meter = this.meter;
     using _index = this.index;

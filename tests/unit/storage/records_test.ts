@@ -90,11 +90,10 @@ Deno.test("open() sweeps abandoned stages and orphans, and leaves live stages an
       await using live = await store.stage();
       const file = `${await live.layerDirectory(0)}/file`;
       await Deno.writeTextFile(file, "");
-      const staging = `${roots.graphRoot}/overlay/staging`;
+      const staging = `${roots.graphRoot}/tmp`;
       await Deno.mkdir(`${staging}/crio-0123456789abcdef/layers/0/diff`, { recursive: true });
       await Deno.writeTextFile(`${staging}/crio-0123456789abcdef/staging.lock`, "");
       await Deno.mkdir(`${staging}/of-another-tool`);
-      await Deno.mkdir(`${roots.graphRoot}/tmp/crio-0123456789abcdef`);
       await Deno.mkdir(`${roots.graphRoot}/overlay/${randomHex(32)}/diff`, { recursive: true });
       await Deno.symlink(`../${randomHex(32)}/diff`, `${roots.graphRoot}/overlay/l/DANGLING`);
       await Deno.mkdir(`${roots.graphRoot}/overlay-containers/${randomHex(32)}/userdata`, { recursive: true });
