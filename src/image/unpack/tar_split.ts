@@ -1,8 +1,17 @@
-import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { constants, createGzip } from "node:zlib";
-import { close, must, O_CLOEXEC, O_CREAT, O_EXCL, O_WRONLY, openat, unlinkat, writeAll } from "../../linux/at.ts";
-import { AT_FDCWD } from "../../linux/at.ts";
+import {
+  AT_FDCWD,
+  close,
+  must,
+  O_CLOEXEC,
+  O_CREAT,
+  O_EXCL,
+  O_WRONLY,
+  openat,
+  unlinkat,
+  writeAll,
+} from "../../linux/at.ts";
 import { bytesOfName } from "./layer_error.ts";
 
 /** Text is handed to the compressor in pieces of about this size, and its output to the file. */
@@ -10,6 +19,7 @@ const FLUSH_CHARS = 256 * 1024;
 /** A segment is written out when it is this long, bytes, so that a long end of an archive is not held in memory. */
 const SEGMENT_BYTES = 64 * 1024;
 const NO_MODE_BITS_FOR_OTHERS = 0o600;
+const encoder = new TextEncoder();
 const TYPE_FILE = 1;
 const TYPE_SEGMENT = 2;
 const PLAIN_TEXT = /^[\x20-\x7e]*$/;
@@ -33,11 +43,10 @@ export class TarSplitWriter implements Disposable {
   #segment = new Uint8Array(SEGMENT_BYTES);
   #segmentFill = 0;
   #position = 0;
-  #mustDrain = false;
 
   /** @throws ErrnoError when the file exists or cannot be made */
   constructor(path: string) {
-    this.#path = new TextEncoder().encode(path + "\0");
+    this.#path = encoder.encode(path + "\0");
     const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
     this.#fd = must(openat(AT_FDCWD, this.#path, flags, NO_MODE_BITS_FOR_OTHERS), "open", path);
     this.#gzip.on("data", (bytes: Uint8Array<ArrayBuffer>) => this.#store(bytes, path));
@@ -72,8 +81,7 @@ export class TarSplitWriter implements Disposable {
   /** Resolves when the compressor takes more; undefined when it does already. */
   drained(): Promise<unknown> | undefined {
     this.#check();
-    if (!this.#mustDrain) return undefined;
-    this.#mustDrain = false;
+    if (!this.#gzip.writableNeedDrain) return undefined;
     return once(this.#gzip, "drain");
   }
 
@@ -122,7 +130,7 @@ export class TarSplitWriter implements Disposable {
 
   #flush(): void {
     if (this.#text === "") return;
-    if (!this.#gzip.write(Buffer.from(this.#text, "utf8"))) this.#mustDrain = true;
+    this.#gzip.write(encoder.encode(this.#text));
     this.#text = "";
   }
 

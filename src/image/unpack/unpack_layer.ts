@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { CancelledError, InternalError } from "../../base/errors.ts";
+import { InternalError } from "../../base/errors.ts";
 import { type Digest, parseDigest } from "../../base/ids.ts";
+import { abortable } from "../../base/keyed_mutex.ts";
 import { RefusedEntry } from "./_layer_tree.ts";
 import { LayerWriter } from "./_layer_writer.ts";
 import type { TarEntry } from "./entry.ts";
@@ -74,14 +75,15 @@ export async function unpackLayer(
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
   using unpacker = new LayerUnpacker(options);
+  const feeder = new Feeder(unpacker, signal);
   const chunks = source[Symbol.asyncIterator]();
-  using aborted = abortion(signal);
   let isDone = false;
   try {
     for (;;) {
-      const next = await Promise.race([chunks.next(), aborted.promise]);
+      // Not a race against one long-lived promise: that would hold every chunk until the end.
+      const next = await abortable(Promise.resolve(chunks.next()), signal);
       if (next.done === true) break;
-      await unpackChunk(unpacker, next.value as Uint8Array<ArrayBuffer>, signal);
+      await feeder.feed(next.value as Uint8Array<ArrayBuffer>);
       onProgress?.(unpacker.progress);
     }
     isDone = true;
@@ -92,32 +94,34 @@ export async function unpackLayer(
   return await unpacker.end();
 }
 
-async function unpackChunk(
-  unpacker: LayerUnpacker,
-  chunk: Uint8Array<ArrayBuffer>,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  for (let from = 0; from < chunk.length; from += SLICE_BYTES) {
-    const slice = chunk.length <= SLICE_BYTES ? chunk : chunk.subarray(from, from + SLICE_BYTES);
-    for (let done = 0; done < slice.length;) {
-      done = unpacker.write(slice, { from: done, turnMs: TURN_MS });
-      await unpacker.drained();
-      if (done < slice.length) await nextTurn();
-      signal?.throwIfAborted();
+/** Feeds an unpacker, and lets the event loop have a turn whenever this layer has worked for a while. */
+class Feeder {
+  #workedMs = 0;
+
+  constructor(private readonly unpacker: LayerUnpacker, private readonly signal: AbortSignal | undefined) {}
+
+  async feed(chunk: Uint8Array<ArrayBuffer>): Promise<void> {
+    for (let from = 0; from < chunk.length; from += SLICE_BYTES) {
+      const slice = chunk.length <= SLICE_BYTES ? chunk : chunk.subarray(from, from + SLICE_BYTES);
+      for (let done = 0; done < slice.length;) {
+        const startMs = performance.now();
+        done = this.unpacker.write(slice, { from: done, turnMs: TURN_MS });
+        this.#workedMs += performance.now() - startMs;
+        if (this.#workedMs >= TURN_MS) await this.#pause();
+        await this.unpacker.drained();
+        this.signal?.throwIfAborted();
+      }
     }
+  }
+
+  async #pause(): Promise<void> {
+    this.#workedMs = 0;
+    await nextTurn();
   }
 }
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-function abortion(signal: AbortSignal | undefined): Disposable & { promise: Promise<never> } {
-  const { promise, reject } = Promise.withResolvers<never>();
-  promise.catch(() => undefined);
-  const onAbort = (): void => reject(signal?.reason ?? new CancelledError("unpacking a layer was cancelled"));
-  signal?.addEventListener("abort", onAbort, { once: true });
-  return { promise, [Symbol.dispose]: () => signal?.removeEventListener("abort", onAbort) };
 }
 
 /**
