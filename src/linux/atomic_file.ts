@@ -23,15 +23,20 @@ export async function writeFileAtomic(
   const directory = path.slice(0, slash);
   const temporary = `${directory}/.tmp-${path.slice(slash + 1, slash + 200)}${randomHex(6)}`;
   try {
-    using file = await Deno.open(temporary, { write: true, createNew: true, mode });
-    for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
-    if (durable) await file.sync();
+    if (durable) await writeSynced(temporary, bytes, mode);
+    else await Deno.writeFile(temporary, bytes, { createNew: true, mode });
     await Deno.rename(temporary, path);
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
     throw error;
   }
   if (durable) await syncDirectory(directory);
+}
+
+async function writeSynced(path: string, bytes: Uint8Array, mode: number): Promise<void> {
+  using file = await Deno.open(path, { write: true, createNew: true, mode });
+  for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
+  await file.sync();
 }
 
 /** Makes the entries of a directory durable. */

@@ -82,8 +82,9 @@ export async function createContainer(
         installLayer(index, layerId, prepared),
         ...places.map((path) => Deno.mkdir(path, { recursive: true, mode: 0o700 })),
         layers.save(),
-        containers.save(),
       ]);
+      // Last: a container that is recorded can be mounted and deleted, whatever happened before a crash.
+      await containers.save();
     } catch (error) {
       await undoCreate(index, { id, layerId, layers, containers });
       throw error;

@@ -12,6 +12,9 @@ export interface RecordFile {
   readonly durable: boolean;
 }
 
+/** A reader that waits longer than this reads without the lock. */
+const READ_PATIENCE_MS = 20;
+
 interface Located {
   readonly record: RawRecord;
   /** Index of its file. */
@@ -35,15 +38,17 @@ export class RecordTable {
   constructor(readonly lock: StoreLock, private readonly files: readonly RecordFile[]) {}
 
   /**
-   * The records by id, in file order. Costs a 64-byte read while nobody else writes.
+   * The records by id, in file order. Costs a 64-byte read while nobody else writes; never waits long.
    *
    * @throws DataLossError when a file is damaged
    */
   async read(options: { readonly signal?: AbortSignal } = {}): Promise<ReadonlyMap<string, RawRecord>> {
     const known = this.#loaded;
     if (known !== undefined && known.token === this.lock.token()) return known.view;
-    using _held = await this.lock.acquire("read", options);
-    return (await this.#current()).view;
+    using held = await this.#lockSoon(options);
+    if (held !== undefined) return (await this.#current()).view;
+    // Files are replaced whole, so this is some recent state; it is not remembered, as its token is not known.
+    return (await this.#load("")).view;
   }
 
   /** Takes the lock for writing; nothing is written before `save`. */
@@ -57,14 +62,34 @@ export class RecordTable {
     }
   }
 
+  /** The lock for reading, or undefined when a writer keeps it: some hold it while they unpack a whole layer. */
+  async #lockSoon(options: { readonly signal?: AbortSignal }): Promise<Disposable | undefined> {
+    options.signal?.throwIfAborted();
+    const patience = new AbortController();
+    const timer = setTimeout(() => patience.abort(), READ_PATIENCE_MS);
+    try {
+      return await this.lock.acquire("read", { signal: patience.signal });
+    } catch (error) {
+      if (!patience.signal.aborted) throw error;
+      options.signal?.throwIfAborted();
+      return undefined;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
   async #current(): Promise<Loaded> {
     const token = this.lock.token();
     if (this.#loaded !== undefined && this.#loaded.token === token) return this.#loaded;
+    return this.#loaded = await this.#load(token);
+  }
+
+  async #load(token: string): Promise<Loaded> {
     const records = new Map<string, Located>();
     for (const [index, file] of this.files.entries()) {
       for (const record of await readRecords(file.path)) records.set(record["id"] as string, { record, file: index });
     }
-    return this.#loaded = loaded(token, records);
+    return loaded(token, records);
   }
 
   async #write(draft: Draft): Promise<void> {

@@ -101,7 +101,8 @@ export async function detachBelow(directories: readonly string[]): Promise<void>
 /** Makes a directory with exactly this mode, whatever the umask. */
 export async function makeDirectory(path: string, mode: number): Promise<void> {
   await Deno.mkdir(path, { mode });
-  await Deno.chmod(path, mode);
+  // No umask of a daemon takes bits from the owner.
+  if ((mode & 0o7077) !== 0) await Deno.chmod(path, mode);
 }
 
 /** Waits for all of them, then throws the first failure. */

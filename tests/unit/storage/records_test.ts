@@ -105,3 +105,18 @@ Deno.test("open() sweeps abandoned stages and orphans, and leaves live stages an
     await assertSound(roots);
   });
 });
+
+Deno.test("a list does not wait for a program that keeps the lock, and sees what that one has written", async () => {
+  await withRoots(async (roots) => {
+    await using store = await openStore(roots);
+    const id = await pullInto(store, await makeImage(roots.directory, [{ "a": "1" }]), { names: ["x/a:1"] });
+    using lock = RecordLockFile.open(`${roots.graphRoot}/overlay-images/images.lock`);
+    assert.ok(lock.tryLock("write"));
+    lock.write(crypto.getRandomValues(new Uint8Array(64)));
+    assert.equal((await store.images())[0]?.id, id);
+    const path = `${roots.graphRoot}/overlay-images/images.json`;
+    const [record] = JSON.parse(await Deno.readTextFile(path));
+    await Deno.writeTextFile(path, JSON.stringify([{ ...record, names: ["x/a:9"] }]));
+    assert.deepEqual((await store.images())[0]?.names, ["x/a:9"]);
+  });
+});
