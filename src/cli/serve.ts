@@ -63,7 +63,7 @@ function announce(values: ConfigValues, log: Logger): void {
   log.info(`Starting crio ${VERSION}`, { pid: Deno.pid, deno: Deno.version.deno });
   reportConfig(values, log);
   log.info(`Configuration where it differs from the defaults:\n${renderToml(values, "terse")}`);
-  log.debug(`Configuration:\n${renderToml(values, "complete")}`);
+  log.trace(`Configuration:\n${renderToml(values, "complete")}`);
 }
 
 /** SIGTERM and SIGINT ask to stop; the second one ends the process at once. SIGHUP must not end it. */

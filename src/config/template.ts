@@ -32,7 +32,8 @@ export function renderToml(values: ConfigValues, mode: TemplateMode): string {
     if (rows.length > 0) parts.push(`[${path}]\n`, ...rows);
     if (section === "runtime") parts.push(...renderTables(values, mode));
   }
-  return parts.join("\n");
+  const text = parts.join("\n");
+  return mode === "terse" ? text.replaceAll("\n\n", "\n") : text;
 }
 
 function renderTables(values: ConfigValues, mode: TemplateMode): readonly string[] {

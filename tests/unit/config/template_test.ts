@@ -31,7 +31,7 @@ Deno.test("renderToml() prints only what differs unless asked for all", async ()
   const changed = renderToml(values, "changed");
   match(changed, /^log_level = "debug"$/m);
   ok(!changed.includes("read_only"));
-  strictEqual(renderToml(values, "terse"), '[crio.runtime]\n\nlog_level = "debug"\n');
+  strictEqual(renderToml(values, "terse"), '[crio.runtime]\nlog_level = "debug"\n');
   match(renderToml(values, "complete"), /^read_only = false$/m);
 });
 
