@@ -9,6 +9,9 @@ import type { PresentLayer } from "./types.ts";
 
 /** Our flag on the layer of a container: a crash between two records is told by it. */
 export const CONTAINER_FLAG = "io.crio.container";
+/** Flags of containers/storage on a container. */
+export const VOLATILE_FLAG = "Volatile";
+export const MOUNT_LABEL_FLAG = "MountLabel";
 const INCOMPLETE_FLAG = "incomplete";
 /** Index of the volatile file in the tables that have one. */
 export const VOLATILE_FILE = 1;

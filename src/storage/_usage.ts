@@ -34,9 +34,9 @@ export class UsageMeter implements AsyncDisposable {
    *
    * @throws NotFoundError when there is no such directory
    */
-  async measure(path: string, options: { readonly keep?: boolean } = {}): Promise<Usage> {
+  async measure(path: string): Promise<Usage> {
     const known = this.#known.get(path);
-    if (known !== undefined && (options.keep === true || this.nowMs() - known.atMs < FRESH_MS)) return known.usage;
+    if (known !== undefined && this.nowMs() - known.atMs < FRESH_MS) return known.usage;
     const run = this.#request(path);
     if (known !== undefined) return known.usage;
     await run;
@@ -52,8 +52,9 @@ export class UsageMeter implements AsyncDisposable {
     return known?.usage;
   }
 
-  forget(path: string): void {
-    this.#known.delete(path);
+  /** Forgets all trees but these. */
+  retain(paths: ReadonlySet<string>): void {
+    for (const path of this.#known.keys()) if (!paths.has(path)) this.#known.delete(path);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,18 +1,11 @@
 import { NotFoundError } from "../base/errors.ts";
 import { type Digest, type HostPath, type ImageId, parseHostPath } from "../base/ids.ts";
 import { commitImage } from "./_commit.ts";
-import {
-  createContainer,
-  deleteContainer,
-  describeContainer,
-  mountContainer,
-  mountImage,
-  unmountContainer,
-  unmountImage,
-} from "./_containers.ts";
+import { createContainer, deleteContainer, describeContainer } from "./_containers.ts";
 import { ImageCatalog, MANIFEST_KEY } from "./_images.ts";
 import { findChain, type Index, openIndex } from "./_index.ts";
 import { Layout } from "./layout.ts";
+import { mountContainer, mountImage, unmountContainer, unmountImage } from "./_mounts.ts";
 import { prepareRoots } from "./_open.ts";
 import { number, text } from "./_records.ts";
 import { StoreRoot } from "./_root.ts";
@@ -215,12 +208,16 @@ export class Store implements AsyncDisposable {
     const { layout } = this.index;
     let usedBytes = 0;
     let inodesUsed = 0;
-    for (const layer of (await this.index.layers.read()).values()) {
+    const paths = new Set<string>();
+    for (const [id, layer] of await this.index.layers.read()) {
+      const path = `${layout.layer(id)}/diff`;
+      paths.add(path);
       const sizeBytes = number(layer, "diff-size");
       if (sizeBytes === undefined) continue;
       usedBytes += Math.max(0, sizeBytes);
-      inodesUsed += this.meter.peek(`${layout.layer(text(layer, "id") ?? "")}/diff`)?.inodes ?? 0;
+      inodesUsed += this.meter.peek(path)?.inodes ?? 0;
     }
+    this.meter.retain(paths);
     return { path: parseHostPath(layout.images), usedBytes, inodesUsed };
   }
 

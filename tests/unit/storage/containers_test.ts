@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomHex } from "../../../src/base/ids.ts";
 import { runCommand } from "../../../src/linux/command.ts";
-import { bindMount } from "../../../src/linux/mount.ts";
+import { bindMount, mount } from "../../../src/linux/mount.ts";
 import { assertSound, makeImage, mountsBelow, openStore, pullInto, withRoots, withStore } from "./store_fixture.ts";
 
 Deno.test("a container is made, mounted, written to, counted and deleted", async () => {
@@ -142,5 +142,30 @@ Deno.test("a wait for a lock ends when its signal aborts", async () => {
     await assert.rejects(waiting, /tired/);
     held.unlock();
     await store.createContainer({ id, names: [], metadata: "" });
+  });
+});
+
+Deno.test("a store whose overlay directory is a file system of its own works too", async () => {
+  await withRoots(async (roots) => {
+    const overlay = `${roots.graphRoot}/overlay`;
+    await Deno.mkdir(overlay, { recursive: true });
+    mount({ source: "tmpfs", target: overlay, filesystem: "tmpfs", data: "size=16m,mode=700" });
+    {
+      await using store = await openStore(roots);
+      const beforeCommit = (stage: { tarSplitPath(index: number): string }): Promise<void> =>
+        Deno.writeTextFile(stage.tarSplitPath(0), "split");
+      const image = await makeImage(roots.directory, [{ "a": "1" }]);
+      const imageId = await pullInto(store, image, { beforeCommit });
+      const [layer] = await store.presentLayers(image.layers.map(({ diffId }) => diffId));
+      assert.equal(await Deno.readTextFile(`${roots.graphRoot}/overlay-layers/${layer?.id}.tar-split.gz`), "split");
+      const id = randomHex(32);
+      await store.createContainer({ id, names: [], imageId, metadata: "" });
+      assert.equal(await Deno.readTextFile(`${await store.mountContainer(id)}/a`), "1");
+      await store.deleteContainer(id);
+      await store.deleteImage(imageId);
+    }
+    assert.deepEqual([...await Array.fromAsync(Deno.readDir(`${overlay}/staging`))], []);
+    await Deno.remove(`${overlay}/staging`);
+    await assertSound(roots);
   });
 });
