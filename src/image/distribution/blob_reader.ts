@@ -33,10 +33,14 @@ export class BlobReader implements ByteReader {
   #attempt = 0;
   #interruptions = 0;
   #verified = false;
+  #sourceIndex = 0;
 
-  /** @param signal ends the download for good */
+  /**
+   * @param sources where it can be had, best first; when one fails for good, the next goes on where it stopped
+   * @param signal ends the download for good
+   */
   constructor(
-    private readonly source: BlobSource,
+    private readonly sources: readonly [BlobSource, ...BlobSource[]],
     private readonly descriptor: BlobDescriptor,
     private readonly signal: AbortSignal,
   ) {
@@ -67,7 +71,7 @@ export class BlobReader implements ByteReader {
   }
 
   async #open(): Promise<ByteReader> {
-    const { host, repositoryPath } = this.source;
+    const { host, repositoryPath } = this.#source;
     const offset = this.#received;
     const response = await host.send({
       method: "GET",
@@ -117,7 +121,7 @@ export class BlobReader implements ByteReader {
     if (this.#verified) return undefined;
     if (this.#received < this.descriptor.sizeBytes) {
       const message = `${this.#name()} ended after ${this.#received} of ${this.descriptor.sizeBytes} bytes`;
-      const endpoint = this.source.host.origin;
+      const endpoint = this.#source.host.origin;
       throw new RegistryError(message, { kind: "unavailable", retriable: true, endpoint });
     }
     const found = this.#hash.digest("hex");
@@ -132,17 +136,30 @@ export class BlobReader implements ByteReader {
     this.signal.throwIfAborted();
     this.#attempt++;
     this.#interruptions++;
-    const waitMs = waitBefore(error, { attempt: this.#attempt, policy: this.source.host.retry });
-    if (waitMs === undefined || this.#interruptions > MAX_INTERRUPTIONS) throw error;
+    const waitMs = waitBefore(error, { attempt: this.#attempt, policy: this.#source.host.retry });
+    if (this.#interruptions > MAX_INTERRUPTIONS) throw error;
+    if (waitMs === undefined) return this.#nextSourceOrThrow(error);
     await sleep(waitMs, { signal: this.signal });
   }
 
+  #nextSourceOrThrow(error: unknown): void {
+    // What a liar sent is in the hash already.
+    const spoilt = error instanceof RegistryError && error.kind === "data_loss" && this.#received > 0;
+    if (spoilt || !(error instanceof RegistryError) || this.#sourceIndex + 1 >= this.sources.length) throw error;
+    this.#sourceIndex++;
+    this.#attempt = 0;
+  }
+
+  get #source(): BlobSource {
+    return this.sources[this.#sourceIndex] ?? this.sources[0];
+  }
+
   #name(): string {
-    return `blob ${this.descriptor.digest} from ${this.source.host.origin}`;
+    return `blob ${this.descriptor.digest} from ${this.#source.host.origin}`;
   }
 
   #wrong(reason: string): RegistryError {
-    const endpoint = this.source.host.origin;
+    const endpoint = this.#source.host.origin;
     return new RegistryError(`${this.#name()} ${reason}`, { kind: "data_loss", retriable: false, endpoint });
   }
 }

@@ -60,9 +60,18 @@ export class Repository {
     }, { ...this.host.retry, signal });
   }
 
-  /** A blob, streamed and checked. Nothing is asked before the first read. */
-  blob(descriptor: BlobDescriptor, signal: AbortSignal): BlobReader {
-    return new BlobReader({ host: this.host, repositoryPath: this.path }, descriptor, signal);
+  /**
+   * A blob, streamed and checked. Nothing is asked before the first read.
+   *
+   * @param options.others repositories that have the same blob, for when this one fails
+   */
+  blob(
+    descriptor: BlobDescriptor,
+    options: { readonly signal: AbortSignal; readonly others?: readonly Repository[] },
+  ): BlobReader {
+    const { signal, others = [] } = options;
+    const rest = others.map(({ host, path }) => ({ host, repositoryPath: path }));
+    return new BlobReader([{ host: this.host, repositoryPath: this.path }, ...rest], descriptor, signal);
   }
 
   /** A small blob, whole and checked: a configuration. */
@@ -73,7 +82,7 @@ export class Repository {
       const message = `${what} of ${this.path} is ${descriptor.sizeBytes} bytes long, more than ${MAX_DOCUMENT_BYTES}`;
       throw new RegistryError(message, { kind: "resource_exhausted", retriable: false, endpoint });
     }
-    await using reader = this.blob(descriptor, signal);
+    await using reader = this.blob(descriptor, { signal });
     return await readCapped(reader, { maxBytes: MAX_DOCUMENT_BYTES, what, endpoint });
   }
 }

@@ -32,7 +32,7 @@ export interface HttpTransport extends Disposable {
 }
 
 /** Bytes of the buffer that the kernel's bytes are read into; fewer and larger reads cost less (PLATFORM figures). */
-const READ_BUFFER_BYTES = 512 * 1024;
+const READ_BUFFER_BYTES = 256 * 1024;
 
 /** HTTP through fetch: HTTP/1.1 and HTTP/2, TLS that is verified. */
 export class FetchTransport implements HttpTransport {

@@ -106,7 +106,7 @@ Deno.test("an insecure registry may have a certificate that nobody trusts, a sec
     registry.addImage({ name: "team/app", layers: [] });
     ok((await repository.manifest("latest", signal)).bytes.length > 0);
     const descriptor = store(registry);
-    deepEqual(await readAll(repository.blob(descriptor, signal)), BLOB);
+    deepEqual(await readAll(repository.blob(descriptor, { signal })), BLOB);
   });
   await withRepository({ tls: ca, insecure: false }, async (repository) => {
     await rejects(repository.manifest("latest", signal), { kind: "failed_precondition" });
@@ -143,7 +143,7 @@ for (
         registry.addImage({ name: "team/app", layers: [] });
         const descriptor = store(registry);
         await repository.manifest("latest", signal);
-        deepEqual(await readAll(repository.blob(descriptor, signal)), BLOB);
+        deepEqual(await readAll(repository.blob(descriptor, { signal })), BLOB);
         ok(registry.requestsTo("token").length <= 1, "one token serves all requests of a scope");
         registry.expireTokens();
         await repository.manifest("latest", signal);
@@ -171,7 +171,7 @@ for (const status of [301, 302, 303, 307, 308] as const) {
   Deno.test(`a blob behind a ${status} is read without credentials`, async () => {
     const auth = { kind: "bearer", account } as const;
     await withRepository({ auth, credentials: basic, redirectBlobs: status }, async (repository, registry) => {
-      deepEqual(await readAll(repository.blob(store(registry), signal)), BLOB);
+      deepEqual(await readAll(repository.blob(store(registry), { signal })), BLOB);
       deepEqual(registry.requestsTo("storage").map((request) => request.authorization), [undefined]);
     });
   });
@@ -204,7 +204,7 @@ for (
     Deno.test(`BlobReader survives ${effect.kind}${where}, ${ranges ? "with" : "without"} Range`, async () => {
       const faults = [{ path: "/blobs/", nth: [1, 2], effect }];
       await withRepository({ ranges, faults, stallTimeoutMs: 200 }, async (repository, registry) => {
-        deepEqual(await readAll(repository.blob(store(registry), signal)), BLOB);
+        deepEqual(await readAll(repository.blob(store(registry), { signal })), BLOB);
         const asked = registry.requestsTo("registry", "/blobs/").map((request) => request.range);
         // The probe for HTTPS is no HTTP request, so it is not among them.
         equal(asked.length, 3);
@@ -217,20 +217,20 @@ for (
 Deno.test("BlobReader gives up after its attempts and says how far it came", async () => {
   const faults = [{ path: "/blobs/", effect: { kind: "truncate" as const, afterBytes: 0 } }];
   await withRepository({ faults }, async (repository, registry) => {
-    await rejects(readAll(repository.blob(store(registry), signal)), RegistryError);
+    await rejects(readAll(repository.blob(store(registry), { signal })), RegistryError);
     equal(registry.requestsTo("registry", "/blobs/").length, 5);
   });
 });
 
 Deno.test("BlobReader refuses corrupt, longer and shorter blobs, without a retry", async () => {
   await withRepository({ faults: [{ path: "/blobs/", effect: { kind: "corrupt" } }] }, async (repository, registry) => {
-    await rejects(readAll(repository.blob(store(registry), signal)), { kind: "data_loss", message: /has the digest/ });
+    await rejects(readAll(repository.blob(store(registry), { signal })), { kind: "data_loss", message: /has the digest/ });
     equal(registry.requestsTo("registry", "/blobs/").length, 1);
   });
   await withRepository({}, async (repository, registry) => {
     const { digest, sizeBytes } = store(registry);
     for (const wrong of [sizeBytes - 1, sizeBytes + 1]) {
-      await rejects(readAll(repository.blob({ digest, sizeBytes: wrong }, signal)), { kind: "data_loss" });
+      await rejects(readAll(repository.blob({ digest, sizeBytes: wrong }, { signal })), { kind: "data_loss" });
     }
   });
 });
@@ -239,7 +239,7 @@ Deno.test("an aborted download ends with the caller's reason", async () => {
   const faults = [{ path: "/blobs/", effect: { kind: "stall" as const, afterBytes: 10 } }];
   await withRepository({ faults }, async (repository, registry) => {
     const controller = new AbortController();
-    await using reader = repository.blob(store(registry), controller.signal);
+    await using reader = repository.blob(store(registry), { signal: controller.signal });
     await reader.read();
     const next = reader.read();
     controller.abort(new Error("gone"));

@@ -1,0 +1,260 @@
+/** One PullImage: from the name in the request to an image in the store. */
+import { FailedPreconditionError, messageOf, PodError, UnavailableError } from "../base/errors.ts";
+import type { ImageId } from "../base/ids.ts";
+import type { Logger } from "../base/logger.ts";
+import type { ImageCommit, LayerCommit, LayerStage, PresentLayer } from "../storage/types.ts";
+import { credentialsFromFiles } from "./auth/auth_file.ts";
+import { type Credentials, registryKey } from "./auth/credentials.ts";
+import { proxySettings } from "./distribution/proxy.ts";
+import { hostPlatform } from "./manifest/platform.ts";
+import { checkPolicy, loadPolicy } from "./policy.ts";
+import type { LayerResult, LayerTarget, PullEndpoint, PullJob } from "./pull/protocol.ts";
+import type { PullHooks } from "./pull_client.ts";
+import { canonical, domainOf, type ImageReference } from "./reference.ts";
+import { candidates, type Endpoint, endpointsOf } from "./registries/endpoints.ts";
+import { loadRegistries, type RegistriesConfig, type ShortNameMode } from "./registries/registries_conf.ts";
+import { type CheckedImage, checkLayers, checkResolved } from "./resolved_image.ts";
+
+/** What a pull needs of the store. */
+export interface PullStore {
+  presentLayers(chain: CheckedImage["diffIds"], options: { signal?: AbortSignal }): Promise<readonly PresentLayer[]>;
+  stage(): Promise<LayerStage>;
+  commitImage(commit: ImageCommit, options: { signal?: AbortSignal }): Promise<ImageId>;
+}
+
+/** Who downloads and unpacks. */
+export interface Puller {
+  prepare(): void;
+  pull(job: PullJob, hooks: PullHooks): Promise<readonly LayerResult[]>;
+}
+
+export interface PullSettings {
+  /** registries.conf and its drop-in directory; default: those in /etc/containers. */
+  readonly registriesFile?: string;
+  readonly registriesDirectory?: string;
+  /** Default: what registries.conf says, else `enforcing`. */
+  readonly shortNameMode?: ShortNameMode;
+  /** Default `/etc/containers/policy.json`. */
+  readonly policyFile?: string;
+  /** `global_auth_file`. */
+  readonly globalAuthFile?: string;
+  readonly certificateDirectories?: readonly string[];
+  /** Longest silence of a registry, milliseconds. Default 60,000. */
+  readonly stallTimeoutMs?: number;
+  /** First wait between attempts. Default 250 ms. */
+  readonly retryBaseMs?: number;
+  /** Proxies, HOME, REGISTRY_AUTH_FILE, SSL_CERT_FILE. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** A pull, as the request asks for it. */
+export interface PullRequest {
+  readonly image: string;
+  readonly credentials?: Credentials;
+  /** Server that the credentials are for; another one's are not used. */
+  readonly serverAddress?: string;
+  readonly pod?: { readonly namespace: string };
+  readonly cgroupParent?: string;
+}
+
+interface PullDeps {
+  readonly store: PullStore;
+  readonly puller: Puller;
+  readonly log: Logger;
+}
+
+/** Pulls images into a store. */
+export class ImagePull {
+  constructor(private readonly settings: PullSettings, private readonly deps: PullDeps) {}
+
+  /**
+   * @returns the id of the image
+   * @throws InvalidArgumentError for a bad name or configuration; PolicyError; PullError with every place that was
+   *   asked; DataLossError for content that is not what it says it is
+   */
+  async run(request: PullRequest, signal: AbortSignal): Promise<ImageId> {
+    // While the process starts, the name is looked up.
+    this.deps.puller.prepare();
+    const { registriesFile: file, registriesDirectory, policyFile, shortNameMode } = this.settings;
+    const [config, policy] = await Promise.all([
+      loadRegistries({
+        ...(file === undefined ? {} : { file }),
+        ...(registriesDirectory === undefined ? {} : { dropInDirectory: registriesDirectory }),
+      }),
+      loadPolicy(policyFile),
+    ]);
+    const references = candidates(request.image, {
+      config,
+      ...(shortNameMode === undefined ? {} : { shortNameMode }),
+    });
+    const failures: PodError[] = [];
+    for (const reference of references) {
+      try {
+        checkPolicy(policy, reference);
+        return await this.#pullReference(reference, { request, config, signal });
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof PodError)) throw error;
+        failures.push(error);
+      }
+    }
+    throw failures.length === 1 && failures[0] !== undefined
+      ? failures[0]
+      : new CandidatesError(request.image, failures);
+  }
+
+  async #pullReference(
+    reference: ImageReference,
+    context: { readonly request: PullRequest; readonly config: RegistriesConfig; readonly signal: AbortSignal },
+  ): Promise<ImageId> {
+    const { request, config, signal } = context;
+    const endpoints = await Promise.all(
+      endpointsOf(reference, config).map((endpoint) => this.#withCredentials(endpoint, { reference, request })),
+    );
+    const job = this.#job(reference, endpoints);
+    try {
+      return await this.#transfer(reference, job, signal);
+    } catch (error) {
+      // A layer that was here is gone: somebody removed an image meanwhile. Once more, without it.
+      if (!(error instanceof FailedPreconditionError) || signal.aborted) throw error;
+      this.deps.log.debug("Pull again after a conflict", { image: job.name, reason: error.message });
+      return await this.#transfer(reference, job, signal);
+    }
+  }
+
+  async #transfer(reference: ImageReference, job: PullJob, signal: AbortSignal): Promise<ImageId> {
+    const { store, puller, log } = this.deps;
+    await using stack = new AsyncDisposableStack();
+    let image: CheckedImage | undefined;
+    let present: readonly PresentLayer[] = [];
+    let stage: LayerStage | undefined;
+    const plan: PullHooks["plan"] = async (resolved) => {
+      image = checkResolved(resolved, reference.digest);
+      present = await store.presentLayers(image.diffIds, { signal });
+      const total = image.layers.length;
+      log.info("Pulling image", { image: job.name, from: resolved.endpoint, layers: total, present: present.length });
+      warnOfPlatform(image, { job, log });
+      if (present.length >= total) return [];
+      stage = stack.use(await store.stage());
+      return await targets(stage, { from: present.length, count: total });
+    };
+    const results = await puller.pull(job, { signal, plan });
+    if (image === undefined) throw new UnavailableError(`pull ${job.name}: the pull process said nothing`);
+    const wanted = image.layers.map((_, i) => i).slice(present.length);
+    const layers = layerCommits(image, { present, results: checkLayers(image, results, wanted) });
+    const { id, manifest, index, config, created, digest } = image;
+    await store.commitImage({
+      names: [canonical(reference)],
+      config,
+      manifest,
+      layers,
+      ...(index === undefined ? {} : { index }),
+      ...(created === undefined ? {} : { created }),
+      ...(stage === undefined ? {} : { stage }),
+    }, { signal });
+    log.info(`Pulled image: ${reference.repository}@${digest}`, { id });
+    return id;
+  }
+
+  #job(reference: ImageReference, endpoints: readonly PullEndpoint[]): PullJob {
+    const { environment, certificateDirectories, stallTimeoutMs, retryBaseMs } = this.settings;
+    const authoritiesFile = environment["SSL_CERT_FILE"];
+    return {
+      name: canonical(reference),
+      reference: reference.digest ?? reference.tag ?? "latest",
+      endpoints,
+      platform: hostPlatform(),
+      proxy: proxySettings(environment),
+      ...(certificateDirectories === undefined ? {} : { certificateDirectories }),
+      ...(authoritiesFile === undefined ? {} : { authoritiesFile }),
+      ...(stallTimeoutMs === undefined ? {} : { stallTimeoutMs }),
+      ...(retryBaseMs === undefined ? {} : { retryBaseMs }),
+    };
+  }
+
+  /**
+   * The request's credentials go to the image's own place only; a mirror is logged in to with what a file has for it.
+   */
+  async #withCredentials(
+    endpoint: Endpoint,
+    context: { readonly reference: ImageReference; readonly request: PullRequest },
+  ): Promise<PullEndpoint> {
+    const { reference, request } = context;
+    const own = !endpoint.mirror || endpoint.host === domainOf(reference);
+    const given = own ? this.#requestCredentials(reference, request) : undefined;
+    const { globalAuthFile, environment } = this.settings;
+    const credentials = given ?? await credentialsFromFiles(`${endpoint.host}/${endpoint.path}`, {
+      environment,
+      ...(globalAuthFile === undefined ? {} : { globalFile: globalAuthFile }),
+    });
+    return credentials === undefined ? endpoint : { ...endpoint, credentials };
+  }
+
+  #requestCredentials(reference: ImageReference, request: PullRequest): Credentials | undefined {
+    const { serverAddress = "", credentials } = request;
+    if (serverAddress === "" || registryKey(serverAddress) === registryKey(domainOf(reference))) return credentials;
+    this.deps.log.warn("Credentials of the pull request are for another server and are not used", {
+      image: canonical(reference),
+      server: registryKey(serverAddress),
+    });
+    return undefined;
+  }
+}
+
+/** None of the names that a short name may stand for could be pulled. */
+export class CandidatesError extends PodError {
+  override readonly kind;
+
+  constructor(image: string, readonly failures: readonly PodError[]) {
+    super(`pull ${JSON.stringify(image)}: ${failures.map(messageOf).join("; ")}`);
+    this.kind = failures.at(-1)?.kind ?? "not_found";
+  }
+}
+
+async function targets(
+  stage: LayerStage,
+  range: { readonly from: number; readonly count: number },
+): Promise<readonly LayerTarget[]> {
+  const list: LayerTarget[] = [];
+  for (let index = range.from; index < range.count; index++) {
+    list.push({ index, directory: await stage.layerDirectory(index), tarSplitPath: stage.tarSplitPath(index) });
+  }
+  return list;
+}
+
+function layerCommits(
+  image: CheckedImage,
+  from: { readonly present: readonly PresentLayer[]; readonly results: ReadonlyMap<number, LayerResult> },
+): readonly LayerCommit[] {
+  return image.layers.flatMap((layer, index): LayerCommit[] => {
+    const diffId = image.diffIds[index];
+    const present = from.present[index];
+    const result = from.results.get(index);
+    if (diffId === undefined) return [];
+    const common = { diffId, digest: layer.digest, compressedSizeBytes: layer.sizeBytes };
+    if (present !== undefined) {
+      const uncompressedSizeBytes = present.uncompressedSizeBytes ?? 0;
+      return [{
+        ...common,
+        uncompressedSizeBytes,
+        compression: "none" as const,
+        source: { kind: "existing" as const },
+      }];
+    }
+    if (result === undefined) return [];
+    const { uncompressedSizeBytes, compression, hasRootEntry, uids, gids, inodes } = result;
+    const source = { kind: "staged" as const, index, hasRootEntry, uids, gids, inodes };
+    return [{ ...common, uncompressedSizeBytes, compression, source }];
+  });
+}
+
+function warnOfPlatform(image: CheckedImage, context: { readonly job: PullJob; readonly log: Logger }): void {
+  const { os, architecture } = context.job.platform;
+  if ((image.os === os || image.os === "") && (image.architecture === architecture || image.architecture === "")) {
+    return;
+  }
+  context.log.warn("The image is for another platform than this node", {
+    image: context.job.name,
+    platform: `${image.os}/${image.architecture}`,
+  });
+}

@@ -1,0 +1,271 @@
+import { systemClock } from "../base/clock.ts";
+import { FailedPreconditionError, messageOf, NotFoundError } from "../base/errors.ts";
+import type { Digest, ImageId } from "../base/ids.ts";
+import type { Logger } from "../base/logger.ts";
+import { Singleflight } from "../base/singleflight.ts";
+import type { FilesystemUsage, StoredImage } from "../storage/types.ts";
+import { ImageDocuments } from "./image_documents.ts";
+import { ImagePull, type Puller, type PullRequest, type PullSettings, type PullStore } from "./image_pull.ts";
+import type { ImageConfig } from "./manifest/image_config.ts";
+import { pinnedMatcher } from "./pinned.ts";
+import { canonical, isShortName, parseReference, pullTarget, withDigest } from "./reference.ts";
+import { candidates } from "./registries/endpoints.ts";
+import { loadRegistries } from "./registries/registries_conf.ts";
+
+/** An image on this node. Immutable. */
+export interface ImageInfo {
+  /** 64 hex digits. */
+  readonly id: ImageId;
+  readonly repoTags: readonly string[];
+  /** Never empty while a digest of the image is known. */
+  readonly repoDigests: readonly string[];
+  readonly sizeBytes: number;
+  /** The configuration's user: empty, a name or a number, either with `:group`. */
+  readonly user: string;
+  readonly pinned: boolean;
+  /** Of the manifest. */
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** An image as a container takes it over. */
+export interface ContainerImage {
+  readonly id: ImageId;
+  /** What ContainerStatus gives as `image_ref`: the id, as CRI-O. */
+  readonly ref: string;
+  /** A name for people; the id when it has none. */
+  readonly name: string;
+  readonly defaults: ImageConfig;
+}
+
+/** Disk use of one file system. */
+export interface FilesystemUse {
+  readonly mountpoint: string;
+  readonly usedBytes: number;
+  readonly inodesUsed: number;
+  readonly timestampNanos: bigint;
+}
+
+interface Cancellable {
+  readonly signal?: AbortSignal;
+}
+
+/** What this class needs of the store. */
+export interface ImageStore extends PullStore {
+  images(options: Cancellable): Promise<readonly StoredImage[]>;
+  findImage(reference: string, options: Cancellable): Promise<StoredImage | undefined>;
+  imageConfig(id: ImageId): Promise<Uint8Array>;
+  imageManifest(id: ImageId, digest?: Digest): Promise<Uint8Array>;
+  removeNames(id: ImageId, names: readonly string[], options: Cancellable): Promise<void>;
+  deleteImage(id: ImageId, options: Cancellable): Promise<void>;
+  imageFilesystem(): Promise<FilesystemUsage>;
+}
+
+export interface ImagesOptions extends PullSettings {
+  /** Patterns: exact, `glob*`, `*keyword*`. */
+  readonly pinnedImages?: readonly string[];
+}
+
+export interface ImagesDeps {
+  readonly store: ImageStore;
+  readonly puller: Puller;
+  readonly log: Logger;
+  /** Whether a container of this daemon uses the image. */
+  inUse(imageId: string): boolean;
+}
+
+/** The images of this node: list, find, pull, remove. */
+export class Images {
+  readonly #documents: ImageDocuments;
+  readonly #pull: ImagePull;
+  readonly #pulls = new Singleflight<string, ImageId>();
+  readonly #isPinned: (names: readonly string[]) => boolean;
+
+  constructor(private readonly options: ImagesOptions, private readonly deps: ImagesDeps) {
+    this.#documents = new ImageDocuments(deps.store);
+    this.#pull = new ImagePull(options, deps);
+    this.#isPinned = pinnedMatcher(options.pinnedImages ?? []);
+  }
+
+  /** All images, those without a name too. */
+  async list(options: Cancellable = {}): Promise<readonly ImageInfo[]> {
+    const stored = await this.deps.store.images(options);
+    this.#documents.keepOnly(new Set(stored.map((image) => image.id)));
+    const infos = await Promise.all(stored.map((image) => this.#info(image)));
+    return infos.filter((info) => info !== undefined);
+  }
+
+  /**
+   * @param reference an id (`sha256:` before it is allowed), an id prefix, a name, `name@digest`, or a short name, which
+   *   may mean any search registry
+   */
+  async find(reference: string, options: Cancellable = {}): Promise<ImageInfo | undefined> {
+    const stored = await this.#findStored(reference, options);
+    return stored === undefined ? undefined : await this.#info(stored);
+  }
+
+  /** @throws NotFoundError when the image is not on this node; DataLossError when its configuration is damaged */
+  async resolve(reference: string, options: Cancellable = {}): Promise<ContainerImage> {
+    const stored = await this.#findStored(reference, options);
+    if (stored === undefined) throw new NotFoundError("image", reference);
+    const { id, names } = stored;
+    const { config } = await this.#documents.details(id);
+    const name = names.find((one) => !one.includes("@")) ?? names[0] ?? id;
+    return { id, ref: id, name, defaults: config };
+  }
+
+  /**
+   * Pulls, or joins a pull of the same image with the same credentials for the same namespace and cgroup. It goes on
+   * while one of its callers waits.
+   *
+   * @returns the image's id
+   * @throws what {@link ImagePull.run} throws
+   */
+  async pull(request: PullRequest, options: Cancellable = {}): Promise<ImageId> {
+    return await this.#pulls.run(await pullKey(request), options, (signal) => this.#pull.run(request, signal));
+  }
+
+  /**
+   * By id: takes all names and deletes. By name: takes the name, and deletes with the last one. Succeeds when there is
+   * no such image.
+   *
+   * @throws FailedPreconditionError while a container uses the image that would be deleted
+   */
+  async remove(reference: string, options: Cancellable = {}): Promise<void> {
+    const stored = await this.#findStored(reference, options);
+    if (stored === undefined) return;
+    const names = namesMeant(stored, reference);
+    const keeps = stored.names.length > names.length && names.length > 0;
+    if (!keeps && this.deps.inUse(stored.id)) {
+      throw new FailedPreconditionError(
+        `image ${reference} (${stored.id}) is used by a container: remove the container first`,
+      );
+    }
+    try {
+      if (keeps) await this.deps.store.removeNames(stored.id, names, options);
+      else await this.deps.store.deleteImage(stored.id, options);
+    } catch (error) {
+      if (!(error instanceof NotFoundError)) throw error;
+    }
+    this.deps.log.info(keeps ? "Untagged image" : "Removed image", { image: reference, id: stored.id });
+  }
+
+  /** Images and containers share one file system. */
+  async fsInfo(): Promise<
+    { readonly images: readonly FilesystemUse[]; readonly containers: readonly FilesystemUse[] }
+  > {
+    const { path, usedBytes, inodesUsed } = await this.deps.store.imageFilesystem();
+    const use = [{ mountpoint: path, usedBytes, inodesUsed, timestampNanos: systemClock.nowNanos() }];
+    return { images: use, containers: use };
+  }
+
+  /** The whole configuration document. @throws NotFoundError; DataLossError */
+  async config(reference: string, options: Cancellable = {}): Promise<unknown> {
+    const stored = await this.#findStored(reference, options);
+    if (stored === undefined) throw new NotFoundError("image", reference);
+    return JSON.parse(new TextDecoder().decode(await this.deps.store.imageConfig(stored.id)));
+  }
+
+  /** The defaults that the image has for containers. @throws NotFoundError; DataLossError */
+  async imageConfig(id: ImageId): Promise<ImageConfig> {
+    return (await this.#documents.details(id)).config;
+  }
+
+  async #info(stored: StoredImage): Promise<ImageInfo | undefined> {
+    const { id, names, sizeBytes } = stored;
+    try {
+      const { config, annotations } = await this.#documents.details(id);
+      const repoDigests = repoDigestsOf(stored);
+      const pinned = this.#isPinned([...names, ...repoDigests]);
+      return { id, repoTags: names.filter(isTagName), repoDigests, sizeBytes, user: config.user, pinned, annotations };
+    } catch (error) {
+      // Removed between the list and the look, or damaged: one bad image must not hide the others.
+      if (!(error instanceof NotFoundError)) {
+        this.deps.log.warn("Image left out of the list", { id, reason: messageOf(error) });
+      }
+      return undefined;
+    }
+  }
+
+  async #findStored(reference: string, options: Cancellable): Promise<StoredImage | undefined> {
+    for (const name of await this.#meanings(reference)) {
+      const found = await this.deps.store.findImage(name, options);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  /** What a text may mean, in the order in which it is tried. An id that looks like a name is an id first. */
+  async #meanings(reference: string): Promise<readonly string[]> {
+    const hex = /^(?:sha256:)?([0-9a-f]{64})$/.exec(reference)?.[1];
+    if (hex !== undefined) return [hex];
+    const ids = /^[0-9a-f]{3,63}$/.test(reference) ? [reference] : [];
+    try {
+      const names = [canonical(pullTarget(parseReference(reference)))];
+      if (isShortName(reference)) {
+        names.push(...await this.#searched(reference), canonical(pullTarget(parseReference(`localhost/${reference}`))));
+      }
+      return [...ids, ...names];
+    } catch {
+      // What is no reference names no image: that is an answer, not an error.
+      return ids;
+    }
+  }
+
+  async #searched(reference: string): Promise<readonly string[]> {
+    const { registriesFile: file, registriesDirectory } = this.options;
+    const config = await loadRegistries({
+      ...(file === undefined ? {} : { file }),
+      ...(registriesDirectory === undefined ? {} : { dropInDirectory: registriesDirectory }),
+    });
+    if (config.searchRegistries.length === 0 && config.aliases.size === 0) return [];
+    return candidates(reference, { config, shortNameMode: "disabled" }).map(canonical);
+  }
+}
+
+/** The stored names that a request to remove is about; none when it names the image by id. */
+function namesMeant(stored: StoredImage, reference: string): readonly string[] {
+  if (stored.id.startsWith(reference) || reference === `sha256:${stored.id}`) return [];
+  let meant: ReturnType<typeof pullTarget>;
+  try {
+    meant = pullTarget(parseReference(reference));
+  } catch {
+    return [];
+  }
+  const literal = stored.names.filter((name) =>
+    name === canonical(meant) || (isShortName(reference) && name.endsWith(`/${shortTarget(reference)}`))
+  );
+  if (literal.length > 0 || meant.digest === undefined) return literal;
+  return stored.names.filter((name) =>
+    name.startsWith(`${meant.repository}:`) || name.startsWith(`${meant.repository}@`)
+  );
+}
+
+/** A short name with its tag: `app` is `app:latest`. */
+function shortTarget(reference: string): string {
+  return /[:@]/.test(reference) ? reference : `${reference}:latest`;
+}
+
+function isTagName(name: string): boolean {
+  return !name.includes("@");
+}
+
+/** Names with digests; for an untagged image those that it had. */
+function repoDigestsOf(stored: StoredImage): readonly string[] {
+  if (stored.repoDigests.length > 0) return stored.repoDigests;
+  const previous = stored.namesHistory[0];
+  const { digest } = stored;
+  if (previous === undefined || digest === undefined) return [];
+  try {
+    return [withDigest(parseReference(previous).repository, digest)];
+  } catch {
+    return [];
+  }
+}
+
+/** Secrets stay out of memory that lives longer than the pull: the key holds their hash. */
+async function pullKey(request: PullRequest): Promise<string> {
+  const { image, credentials, serverAddress = "", pod, cgroupParent = "" } = request;
+  const secret = new TextEncoder().encode(JSON.stringify([credentials ?? null, serverAddress]));
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", secret)).toHex();
+  return JSON.stringify([image, hash, pod?.namespace ?? "", cgroupParent]);
+}

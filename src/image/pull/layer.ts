@@ -1,0 +1,76 @@
+/** One layer: network, decompressor, archive, files; nothing of it is held whole in memory. */
+import { atStage, DataLossError } from "../../base/errors.ts";
+import type { Digest } from "../../base/ids.ts";
+import { setXattr } from "../../linux/xattr.ts";
+import type { ByteReader } from "../distribution/transport.ts";
+import { bytesOfName } from "../unpack/layer_error.ts";
+import type { TarEntry } from "../unpack/entry.ts";
+import { unpackLayer } from "../unpack/unpack_layer.ts";
+import { type Bytes, decompress } from "./decompress.ts";
+import type { LayerResult, LayerTarget } from "./protocol.ts";
+
+export interface LayerJob {
+  readonly source: ByteReader;
+  /** Digest of the compressed blob, for messages; the source checks it. */
+  readonly digest: Digest;
+  /** What the configuration says that the plain archive has. */
+  readonly diffId: Digest;
+  readonly target: LayerTarget;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Downloads, checks and unpacks.
+ *
+ * @throws RegistryError from the source; LayerError for a bad archive; DataLossError when the diff ID is another
+ */
+export async function pullLayer(job: LayerJob): Promise<LayerResult> {
+  const { digest, diffId, target, signal } = job;
+  await using source = job.source;
+  const { compression, bytes } = await decompress(source);
+  const { directory, tarSplitPath } = target;
+  const unpacked = await unpackLayer(bytes, { directory, tarSplitPath, signal }).catch((error: unknown) => {
+    throw atStage(`unpack layer ${digest}`, error);
+  });
+  // A decompressor may be content before the last byte has come: the blob's digest is checked at its very end.
+  while (await source.read() !== undefined);
+  if (unpacked.diffId !== diffId) {
+    throw new DataLossError(
+      `layer ${digest} unpacks to ${unpacked.diffId}, but the image configuration says ${diffId}`,
+    );
+  }
+  if (unpacked.root !== undefined) await applyRoot(directory, unpacked.root);
+  return {
+    index: target.index,
+    diffId,
+    compression,
+    uncompressedSizeBytes: unpacked.uncompressedSizeBytes,
+    hasRootEntry: unpacked.root !== undefined,
+    uids: unpacked.uids,
+    gids: unpacked.gids,
+    inodes: unpacked.entryCount,
+  };
+}
+
+/** Counts what is read, for progress. */
+export class CountedReader implements ByteReader {
+  constructor(private readonly source: ByteReader, private readonly count: (bytes: number) => void) {}
+
+  async read(): Promise<Bytes | undefined> {
+    const piece = await this.source.read();
+    if (piece !== undefined) this.count(piece.length);
+    return piece;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.source[Symbol.asyncDispose]();
+  }
+}
+
+/** The unpacker leaves the root directory alone, because only whoever made it knows that it is nobody else's. */
+async function applyRoot(directory: string, root: TarEntry): Promise<void> {
+  await Deno.chown(directory, root.uid, root.gid);
+  await Deno.chmod(directory, root.mode);
+  for (const [name, value] of root.xattrs ?? []) setXattr(directory, name, bytesOfName(value));
+  await Deno.utime(directory, root.mtime.seconds, root.mtime.seconds);
+}

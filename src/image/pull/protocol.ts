@@ -1,0 +1,104 @@
+/**
+ * What the daemon and the pull process say to each other: one JSON document a line, over a socket pair. The daemon
+ * trusts no answer that it can check.
+ *
+ * @module
+ */
+import type { ErrorKind } from "../../base/errors.ts";
+import type { Credentials } from "../auth/credentials.ts";
+import type { ProxySettings } from "../distribution/proxy.ts";
+import type { KeptCapability } from "../../linux/privileges.ts";
+import type { Platform } from "../manifest/documents.ts";
+import type { Compression } from "./decompress.ts";
+
+/** A place to ask. */
+export interface PullEndpoint {
+  readonly host: string;
+  readonly path: string;
+  readonly insecure: boolean;
+  readonly mirror: boolean;
+  readonly credentials?: Credentials;
+}
+
+/** One image to pull. */
+export interface PullJob {
+  /** For messages: what the user wrote, normalised. */
+  readonly name: string;
+  /** A tag or a digest. */
+  readonly reference: string;
+  /** Asked in order. */
+  readonly endpoints: readonly PullEndpoint[];
+  readonly platform: Platform;
+  readonly proxy: ProxySettings;
+  readonly certificateDirectories?: readonly string[];
+  readonly authoritiesFile?: string;
+  readonly stallTimeoutMs?: number;
+  readonly retryBaseMs?: number;
+}
+
+/** Where a layer goes. */
+export interface LayerTarget {
+  /** Place in the manifest, base is 0. */
+  readonly index: number;
+  /** Existing and empty. */
+  readonly directory: string;
+  readonly tarSplitPath: string;
+}
+
+/** What was found in the registry, in base64. */
+export interface ResolvedMessage {
+  readonly manifest: string;
+  readonly manifestContentType: string;
+  readonly index?: string;
+  readonly indexContentType?: string;
+  readonly config: string;
+  /** `https://host`, for the log. */
+  readonly endpoint: string;
+}
+
+/** A layer that was unpacked. */
+export interface LayerResult {
+  readonly index: number;
+  readonly diffId: string;
+  readonly compression: Compression;
+  readonly uncompressedSizeBytes: number;
+  readonly hasRootEntry: boolean;
+  readonly uids: readonly number[];
+  readonly gids: readonly number[];
+  readonly inodes: number;
+}
+
+/** A failure as it crosses the socket. */
+export interface FailureMessage {
+  readonly kind: ErrorKind;
+  readonly message: string;
+  readonly status?: number;
+  readonly codes?: readonly string[];
+}
+
+export type ToProcess =
+  | { readonly type: "pull"; readonly id: number; readonly job: PullJob }
+  | { readonly type: "plan"; readonly id: number; readonly layers: readonly LayerTarget[] }
+  | { readonly type: "cancel"; readonly id: number };
+
+export type FromProcess =
+  | { readonly type: "resolved"; readonly id: number; readonly resolved: ResolvedMessage }
+  | { readonly type: "progress"; readonly id: number; readonly bytes: readonly number[] }
+  | { readonly type: "done"; readonly id: number; readonly layers: readonly LayerResult[] }
+  | { readonly type: "failed"; readonly id: number; readonly failure: FailureMessage };
+
+/** The descriptor of the pull process that leads to the daemon. */
+export const CHANNEL_FD = 3;
+/** Longest line: three documents of 4 MiB in base64, and room. */
+export const MAX_LINE_BYTES = 24 * 1024 * 1024;
+
+/** What unpacking needs: owners, modes of others' files, device nodes, file capabilities, `trusted.overlay.*`. */
+export const NEEDED_CAPABILITIES: readonly KeptCapability[] = [
+  "chown",
+  "dac_override",
+  "fowner",
+  "fsetid",
+  "sys_admin",
+  "mknod",
+  "setfcap",
+];

@@ -1,0 +1,176 @@
+/**
+ * The pull process, `crio internal pull`: resolves, downloads, verifies and unpacks images for the daemon, which holds
+ * the other end of descriptor 3. It ends when the daemon closes that, and at nothing else.
+ *
+ * @module
+ */
+import { Semaphore } from "../base/semaphore.ts";
+import { CancelledError, DataLossError } from "../base/errors.ts";
+import { duplexOf, OwnedFd } from "../linux/pipe.ts";
+import { restrictThread } from "../linux/privileges.ts";
+import { Transports } from "./distribution/transports.ts";
+import { parseConfigSummary } from "./manifest/image_config.ts";
+import { CountedReader, pullLayer } from "./pull/layer.ts";
+import { LineChannel } from "./pull/line_channel.ts";
+import { releaseMemory } from "./pull/release_memory.ts";
+import {
+  CHANNEL_FD,
+  type FromProcess,
+  type LayerResult,
+  type LayerTarget,
+  NEEDED_CAPABILITIES,
+  type PullJob,
+  type ResolvedMessage,
+  type ToProcess,
+} from "./pull/protocol.ts";
+import { describeFailure, type ResolvedImage, resolveImage } from "./pull/resolve.ts";
+
+/** Layers of one image that are downloaded and unpacked at a time; containers/image has the same limit. */
+const PARALLEL_LAYERS = 6;
+/** What a pull leaves behind is given back to the system this long after the last one. */
+const REST_MS = 500;
+/** Progress is said this often at most. */
+const PROGRESS_MS = 500;
+
+/** Serves pulls until the daemon closes the channel. @returns the exit code, 0 */
+export async function runPullProcess(): Promise<number> {
+  restrictThread(NEEDED_CAPABILITIES);
+  await new PullServer().closed;
+  return 0;
+}
+
+/** The channel and the jobs that came through it. */
+class PullServer {
+  readonly closed: Promise<void>;
+  readonly #jobs = new Map<number, RunningJob>();
+  readonly #channel: LineChannel<ToProcess, FromProcess>;
+  #rest: ReturnType<typeof setTimeout> | undefined;
+
+  constructor() {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.closed = promise;
+    this.#channel = new LineChannel<ToProcess, FromProcess>(duplexOf(new OwnedFd(CHANNEL_FD)), {
+      message: (message) => this.#take(message),
+      closed: () => {
+        clearTimeout(this.#rest);
+        for (const job of this.#jobs.values()) job.cancel("the daemon is gone");
+        resolve();
+      },
+    });
+  }
+
+  #take(message: ToProcess): void {
+    const { id } = message;
+    if (message.type === "pull") {
+      clearTimeout(this.#rest);
+      const job = new RunningJob(id, (answer) => this.#channel.send(answer));
+      this.#jobs.set(id, job);
+      job.run(message.job).finally(() => this.#ended(id));
+    } else if (message.type === "plan") {
+      this.#jobs.get(id)?.plan.resolve(message.layers);
+    } else {
+      this.#jobs.get(id)?.cancel("the pull was cancelled");
+    }
+  }
+
+  #ended(id: number): void {
+    this.#jobs.delete(id);
+    if (this.#jobs.size > 0) return;
+    this.#rest = setTimeout(() => releaseMemory(), REST_MS);
+  }
+}
+
+/** One image on its way. */
+class RunningJob {
+  readonly plan = Promise.withResolvers<readonly LayerTarget[]>();
+  readonly #controller = new AbortController();
+  #progress: number[] = [];
+
+  constructor(private readonly id: number, private readonly answer: (message: FromProcess) => void) {
+    this.plan.promise.catch(() => {});
+  }
+
+  cancel(reason: string): void {
+    const error = new CancelledError(reason);
+    this.#controller.abort(error);
+    this.plan.reject(error);
+  }
+
+  /** Never rejects: what goes wrong is told to the daemon. */
+  async run(job: PullJob): Promise<void> {
+    const { id } = this;
+    try {
+      const layers = await this.#pull(job);
+      this.answer({ type: "done", id, layers });
+    } catch (error) {
+      this.answer({ type: "failed", id, failure: describeFailure(error) });
+    }
+  }
+
+  async #pull(job: PullJob): Promise<LayerResult[]> {
+    const { signal } = this.#controller;
+    const { proxy, certificateDirectories, authoritiesFile } = job;
+    using transports = new Transports({
+      proxy,
+      ...(certificateDirectories === undefined ? {} : { certificateDirectories }),
+      ...(authoritiesFile === undefined ? {} : { authoritiesFile }),
+    });
+    const image = await resolveImage(job, { transports, signal });
+    const { diffIds } = parseConfigSummary(image.config, image.layers.length);
+    this.answer({ type: "resolved", id: this.id, resolved: resolvedMessage(image) });
+    const targets = await this.plan.promise;
+    if (targets.length === 0) return [];
+    this.#progress = image.layers.map(() => 0);
+    const timer = setInterval(() => this.answer({ type: "progress", id: this.id, bytes: this.#progress }), PROGRESS_MS);
+    try {
+      return await this.#layers({ image, diffIds, targets });
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  /** All layers, the largest first; the first failure stops the others and is the one that counts. */
+  async #layers(work: {
+    readonly image: ResolvedImage;
+    readonly diffIds: ReturnType<typeof parseConfigSummary>["diffIds"];
+    readonly targets: readonly LayerTarget[];
+  }): Promise<LayerResult[]> {
+    const { image, diffIds, targets } = work;
+    const [first, ...others] = image.repositories;
+    const stop = new AbortController();
+    const signal = AbortSignal.any([this.#controller.signal, stop.signal]);
+    const places = new Semaphore(PARALLEL_LAYERS);
+    const one = async (target: LayerTarget): Promise<LayerResult> => {
+      using _place = await places.acquire({ signal });
+      const layer = image.layers[target.index];
+      const diffId = diffIds[target.index];
+      if (layer === undefined || diffId === undefined) throw new DataLossError(`there is no layer ${target.index}`);
+      const source = new CountedReader(first.blob(layer, { signal, others }), (bytes) => {
+        this.#progress[target.index] = (this.#progress[target.index] ?? 0) + bytes;
+      });
+      return await pullLayer({ source, digest: layer.digest, diffId, target, signal });
+    };
+    const size = (target: LayerTarget): number => image.layers[target.index]?.sizeBytes ?? 0;
+    const running = targets.toSorted((a, b) => size(b) - size(a)).map((target) =>
+      one(target).catch((error: unknown) => {
+        stop.abort(error);
+        throw error;
+      })
+    );
+    // Everybody has to be gone before the daemon deletes the directories.
+    await Promise.allSettled(running);
+    signal.throwIfAborted();
+    return await Promise.all(running);
+  }
+}
+
+function resolvedMessage(image: ResolvedImage): ResolvedMessage {
+  const { manifest, index, config, repositories } = image;
+  return {
+    manifest: manifest.bytes.toBase64(),
+    manifestContentType: manifest.contentType,
+    config: config.toBase64(),
+    endpoint: repositories[0].host.origin,
+    ...(index === undefined ? {} : { index: index.bytes.toBase64(), indexContentType: index.contentType }),
+  };
+}
