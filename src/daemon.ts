@@ -1,0 +1,394 @@
+import { createServer } from "node:http";
+import { systemClock } from "./base/clock.ts";
+import { DataLossError, FailedPreconditionError, messageOf } from "./base/errors.ts";
+import type { Logger } from "./base/logger.ts";
+import { VERSION } from "./base/version.ts";
+import type { CgroupDriver } from "./cgroup/paths.ts";
+import { CgroupTree } from "./cgroup/tree.ts";
+import type { Config } from "./config/schema.ts";
+import { Containers } from "./container/containers.ts";
+import { type ContainerExit, ContainerExits } from "./container/exits.ts";
+import { openHandlers } from "./container/handlers.ts";
+import { NodeCgroups } from "./container/node_cgroups.ts";
+import { assignments, nodeDefaults } from "./container/node_defaults.ts";
+import { NodeProcesses } from "./container/node_processes.ts";
+import type { ImageSource } from "./container/ports.ts";
+import type { NodeRuntimes } from "./container/runtime_table.ts";
+import { StoreRootfs } from "./container/store_rootfs.ts";
+import type { ContainerRecord } from "./container/types.ts";
+import { criHandlers } from "./cri/handlers.ts";
+import type { ContainerOperations, NodeOperations } from "./cri/operations.ts";
+import { CriServer } from "./cri/server.ts";
+import { Images, type ImagesOptions } from "./image/images.ts";
+import { PullClient } from "./image/pull_client.ts";
+import { type Host, inspectHost } from "./linux/host.ts";
+import { trimMemory } from "./linux/memory.ts";
+import { RecordLockFile } from "./linux/record_lock.ts";
+import { selfCommand } from "./linux/self.ts";
+import { adoptOrphans } from "./linux/spawn.ts";
+import { openLibraries } from "./linux/warm_up.ts";
+import { Metrics, noMetrics, type OperationObserver } from "./metrics/metrics.ts";
+import { serveMetrics } from "./metrics/server.ts";
+import { PodNetwork } from "./network/pod_network.ts";
+import { ExitWatcher, readExit, wasOomKilled } from "./oci/monitor/exits.ts";
+import { PauseProcesses } from "./sandbox/infra.ts";
+import { NodeMounts } from "./sandbox/node_mounts.ts";
+import { NodePins } from "./sandbox/node_pins.ts";
+import { Sandboxes } from "./sandbox/sandboxes.ts";
+import type { SandboxRecord } from "./sandbox/types.ts";
+import { CrioSocket } from "./socket.ts";
+import { RecordStore } from "./state/record_store.ts";
+import { createStatusHandler } from "./status/handler.ts";
+import type { StatusDeps } from "./status/types.ts";
+import { Store } from "./storage/store.ts";
+
+/** What the daemon gets besides its configuration. */
+export interface DaemonOptions {
+  /** Aborts when the daemon is to stop; containers keep running. */
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+  /** The effective configuration, for `GET /config`. */
+  configToml(): string;
+}
+
+/** Requests that run at the end get this long. */
+const GRACE_MS = 5000;
+/** Monitors write no sign of life: one sweep looks at all of them (FEATURES 1.4). */
+const MONITOR_SWEEP_MS = 10_000;
+/** Freed memory goes back to the system this long after the last burst of requests. */
+const TRIM_AFTER_MS = 2000;
+const GARBAGE_LIMIT_MS = 120_000;
+const RUN_LIMIT_MS = 300_000;
+/** Containers of a pod that is stopped get this long, when nobody stopped them before (FEATURES 1.4). */
+const STOP_MS = 10_000;
+/** Requests that make a burst. */
+const BURST_CALLS = 100;
+const SHM_BYTES = 64 * 1024 * 1024;
+const DEFAULT_GRAPH_ROOT = "/var/lib/containers/storage";
+const DEFAULT_CNI_CACHE = "/var/lib/cni";
+
+/** Directories that are not options of their own. */
+interface Places {
+  readonly records: string;
+  readonly sandboxes: string;
+  readonly runtime: string;
+  readonly cniCache: string;
+}
+
+/** Pods and containers with what they stand on. */
+interface Pods {
+  readonly containers: Containers;
+  readonly sandboxes: Sandboxes;
+  readonly records: RecordStore<ContainerRecord>;
+  readonly network: PodNetwork;
+  readonly runtimes: NodeRuntimes;
+}
+
+/**
+ * Builds the daemon from its configuration and runs it until the signal aborts. This is the only file that knows all
+ * parts; it decides nothing but what belongs together.
+ */
+export async function runDaemon(config: Config, options: DaemonOptions): Promise<number> {
+  const { log, signal } = options;
+  await using stack = new AsyncDisposableStack();
+  const [host, places] = await Promise.all([inspectHost(), makePlaces(config)]);
+  stack.use(holdLock(`${places.records}/lock`));
+  // What an exec or a killed monitor leaves behind is reaped at once; PID 1 may take its time.
+  stack.use(adoptOrphans());
+  const { root: graphRoot, runRoot } = config.crio;
+  const store = stack.use(await Store.open({ graphRoot, runRoot, mountOptions: mountOptions(config), logger: log }));
+  const users: { inUse: (imageId: string) => boolean } = { inUse: () => false };
+  const puller = stack.use(new PullClient({ command: selfCommand, log, environment: Deno.env.toObject() }));
+  const images = new Images(imagesOptions(config), { store, puller, log, inUse: (id) => users.inUse(id) });
+  const pods = await buildPods(config, { log, host, store, places, images });
+  users.inUse = (id): boolean => pods.containers.usesImage(id);
+  stack.use(pods.network);
+  await pods.network.start(signal);
+  await restore(pods, config);
+  stack.use(await watchExits(pods, config, log));
+  stack.use(every(MONITOR_SWEEP_MS, () => pods.containers.sweepMonitors(), log));
+  collectGarbage(pods, { log, signal });
+
+  const metrics = await openMetrics(config, { stack, log });
+  const trimmer = stack.use(new MemoryTrimmer());
+  const cri = new CriServer(
+    criHandlers({ ...pods, containers: containerOperations(pods), images, node: nodeOperations(config, pods) }),
+    { maxReceiveBytes: config.api.grpcMaxRecvMsgSizeBytes, maxSendBytes: config.api.grpcMaxSendMsgSizeBytes },
+    {
+      log,
+      metrics: {
+        observe: (operation, durationMs, failed): void => {
+          metrics.observe(operation, durationMs, failed);
+          trimmer.touch();
+        },
+      },
+    },
+  );
+  const http = createServer(createStatusHandler({ log, ...statusDeps(config, pods), configToml: options.configToml }));
+  const socket = await CrioSocket.listen({ listen: config.api.listen }, { grpc: cri, http }, log);
+  openLibraries();
+  log.info("Listening", { socket: socket.path });
+  await aborted(signal);
+  await socket.close({ graceMs: GRACE_MS });
+  log.info("Stopped; containers keep running");
+  return 0;
+}
+
+async function makePlaces(config: Config): Promise<Places> {
+  const { root, runRoot } = config.crio;
+  const places = {
+    records: `${root}/crio`,
+    sandboxes: `${runRoot}/crio/sandboxes`,
+    runtime: `${runRoot}/crio/runtime`,
+    // A second daemon on other roots must not take the first one's attachments for garbage.
+    cniCache: root === DEFAULT_GRAPH_ROOT ? DEFAULT_CNI_CACHE : `${root}/crio/cni`,
+  };
+  const { containerExitsDir, containerAttachSocketDir, namespacesDir } = config.runtime;
+  const directories = [...Object.values(places), containerExitsDir, containerAttachSocketDir, namespacesDir];
+  await Promise.all(directories.map((path) => Deno.mkdir(path, { recursive: true, mode: 0o700 })));
+  return places;
+}
+
+/** Two daemons on the same records would each take the other's containers for leftovers. */
+function holdLock(path: string): Disposable {
+  const lock = RecordLockFile.open(path);
+  if (lock.tryLock("write")) return lock;
+  lock[Symbol.dispose]();
+  throw new FailedPreconditionError(`another crio uses ${path}: stop it, or choose another root`);
+}
+
+/** `overlay.mountopt=…` and `mountopt=…` of `storage_option`. */
+function mountOptions(config: Config): string[] {
+  return config.crio.storageOptions.flatMap((option) => {
+    const value = /^(?:overlay2?\.)?mountopt=(.*)$/.exec(option)?.[1];
+    return value === undefined || value === "" ? [] : value.split(",");
+  });
+}
+
+/** Empty options mean the files that all tools of this family use. */
+function imagesOptions({ image, process }: Config): ImagesOptions {
+  const { signaturePolicy, globalAuthFile, pullProgressTimeoutMs, shortNameMode } = image;
+  return {
+    environment: Deno.env.toObject(),
+    registriesFile: process.registriesConf,
+    registriesDirectory: process.registriesConfDir,
+    pinnedImages: [...image.pinnedImages, image.pauseImage],
+    shortNameMode: shortNameMode === "disabled" ? "disabled" : "enforcing",
+    ...(signaturePolicy === "" ? {} : { policyFile: signaturePolicy }),
+    ...(globalAuthFile === "" ? {} : { globalAuthFile }),
+    ...(pullProgressTimeoutMs === 0 ? {} : { stallTimeoutMs: pullProgressTimeoutMs }),
+  };
+}
+
+async function buildPods(
+  config: Config,
+  deps: { log: Logger; host: Host; store: Store; places: Places; images: ImageSource },
+): Promise<Pods> {
+  const { log, host, store, places, images } = deps;
+  const driver = config.runtime.cgroupManager as CgroupDriver;
+  const tree = new CgroupTree(host.cgroup);
+  const [containerRecords, sandboxRecords, runtimes] = await Promise.all([
+    openRecords<ContainerRecord>(`${places.records}/containers`, "container", log),
+    openRecords<SandboxRecord>(`${places.records}/sandboxes`, "sandbox", log),
+    openHandlers({ config, host, tree, directory: places.runtime, log }),
+  ]);
+  const node = nodeDefaults(config, host);
+  const cgroups = new NodeCgroups(driver, tree);
+  const processes = new NodeProcesses();
+  const containers = new Containers({
+    records: containerRecords,
+    exits: new ContainerExits({ records: containerRecords, log }),
+    images,
+    rootfs: new StoreRootfs(store),
+    runtimes,
+    cgroups,
+    processes,
+    node,
+    clock: systemClock,
+    log,
+    exitsDirectory: config.runtime.containerExitsDir,
+  });
+  const { cniDefaultNetwork, networkDir, pluginDirs, cniStatusGracePeriodMs } = config.network;
+  const network = new PodNetwork({
+    configDir: networkDir,
+    pluginDirs,
+    cacheDir: places.cniCache,
+    statusGracePeriodMs: cniStatusGracePeriodMs,
+    logger: log,
+    ...(cniDefaultNetwork === "" ? {} : { defaultNetwork: cniDefaultNetwork }),
+  });
+  const sandboxes = new Sandboxes({
+    records: sandboxRecords,
+    containers,
+    network,
+    namespaces: new NodePins(config.runtime.namespacesDir),
+    infra: new PauseProcesses({
+      rootDirectory: `${places.runtime}/infra-root`,
+      ociVersion: node.ociVersion,
+      minOomScoreAdj: node.minOomScoreAdj,
+      runtimeOf: (handler) => runtimes.find(handler),
+      cgroupsPath: (parent, id) => cgroups.containerPath(parent, id),
+      removeCgroup: (parent, id) => cgroups.remove(parent, id),
+      isAlive: (process) => processes.isAlive(process),
+    }),
+    mounts: new NodeMounts(),
+    cgroups,
+    clock: systemClock,
+    log,
+    runDirectory: places.sandboxes,
+    resolveHandler: (name) => runtimes.effectiveName(name),
+    defaultSysctls: assignments(config.runtime.defaultSysctls),
+    shmSizeBytes: SHM_BYTES,
+    stopTimeoutMs: STOP_MS,
+    runLimitMs: RUN_LIMIT_MS,
+  });
+  return { containers, sandboxes, records: containerRecords, network, runtimes };
+}
+
+async function openRecords<R extends { version: number; id: string; name: string }>(
+  directory: string,
+  what: string,
+  log: Logger,
+): Promise<RecordStore<R>> {
+  const parse = (json: unknown): R => {
+    const record = json as R;
+    if (record.version !== 1) throw new DataLossError(`record version ${record.version} is not known here`);
+    return record;
+  };
+  return await RecordStore.open<R>({ directory, what, log, parse });
+}
+
+/** Containers first: a pod that has to be taken down must not have containers that still count as running. */
+async function restore({ containers, sandboxes }: Pods, config: Config): Promise<void> {
+  await containers.restore((record) => exitOf(record, config));
+  await sandboxes.restore();
+}
+
+async function exitOf(record: ContainerRecord, config: Config): Promise<ContainerExit | undefined> {
+  const exit = await readExit(config.runtime.containerExitsDir, record.id);
+  return exit === undefined ? undefined : { ...exit, oomKilled: await wasOomKilled(record.directory) };
+}
+
+async function watchExits(pods: Pods, config: Config, log: Logger): Promise<AsyncDisposable> {
+  const onExit = (exit: { id: string }): void => {
+    const record = pods.records.get(exit.id);
+    if (record === undefined || record.state === "exited") return;
+    exitOf(record, config)
+      .then((full) => full === undefined ? undefined : pods.containers.handleExit(full))
+      .catch((error) => log.error(`exit could not be recorded: ${messageOf(error)}`, { container: exit.id }));
+  };
+  return await ExitWatcher.start({ directory: config.runtime.containerExitsDir, log, onExit });
+}
+
+/** What a crash left of networks goes in the background; no request waits for it. */
+function collectGarbage(pods: Pods, { log, signal }: { log: Logger; signal: AbortSignal }): void {
+  const valid = new Set([...pods.sandboxes.list()].map((record) => record.id as string));
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(GARBAGE_LIMIT_MS)]);
+  pods.network.collectGarbage(valid, { signal: limit }).catch((error) => {
+    if (!signal.aborted) log.warn(`network garbage collection failed: ${messageOf(error)}`);
+  });
+}
+
+async function openMetrics(
+  config: Config,
+  { stack, log }: { stack: AsyncDisposableStack; log: Logger },
+): Promise<OperationObserver> {
+  const { enableMetrics, metricsCollectors, metricsHost, metricsPort, metricsSocket } = config.metrics;
+  if (!enableMetrics) return noMetrics;
+  const metrics = await Metrics.create({ collectors: metricsCollectors });
+  stack.use(await serveMetrics({ host: metricsHost, port: metricsPort, socket: metricsSocket }, { metrics, log }));
+  return metrics;
+}
+
+function containerOperations({ containers, sandboxes }: Pods): ContainerOperations {
+  return {
+    create: ({ sandbox, spec }, call) => containers.create(sandboxes.contextOf(sandbox), spec, call),
+    start: (id, call) => containers.start(id, call),
+    stop: (id, call) => containers.stop(id, call),
+    remove: (id, call) => containers.remove(id, call),
+    find: (id) => containers.find(id),
+    list: () => containers.list(),
+    execSync: (id, call) => containers.execSync(id, call),
+    reopenLog: (id, call) => containers.reopenLog(id, call),
+    runtimeSpec: (record) => containers.runtimeSpec(record),
+  };
+}
+
+function nodeOperations(config: Config, { network, runtimes }: Pods): NodeOperations {
+  return {
+    version: VERSION,
+    cgroupDriver: config.runtime.cgroupManager as CgroupDriver,
+    networkProblem: (): string | undefined => {
+      const status = network.status();
+      return status.ready ? undefined : status.message;
+    },
+    handlers: () => ({
+      default: runtimes.defaultName,
+      all: runtimes.names().map((name) => ({ name, recursiveReadOnlyMounts: false, userNamespaces: false })),
+    }),
+    verboseConfig: () => ({ sandboxImage: config.image.pauseImage, runtime: config.runtime }),
+  };
+}
+
+function statusDeps(config: Config, { containers, sandboxes }: Pods): Omit<StatusDeps, "configToml"> {
+  return {
+    findContainer: (id) => containers.find(id),
+    findSandbox: (id) => sandboxes.find(id),
+    pause: (id, call) => containers.pause(id, call),
+    unpause: (id, call) => containers.resume(id, call),
+    info: () => ({
+      storageDriver: "overlay",
+      storageRoot: config.crio.root,
+      storageImage: config.crio.imageStore,
+      cgroupDriver: config.runtime.cgroupManager,
+    }),
+    debug: () => ({
+      pid: Deno.pid,
+      memory: Deno.memoryUsage(),
+      containers: [...containers.list()].length,
+      sandboxes: [...sandboxes.list()].length,
+      running: [...containers.stages(), ...sandboxes.stages()],
+    }),
+  };
+}
+
+/** Gives freed memory back to the system once a burst of requests is over. */
+class MemoryTrimmer implements Disposable {
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #calls = 0;
+
+  /** One request has ended. */
+  touch(): void {
+    this.#calls += 1;
+    if (this.#timer !== undefined || this.#calls < BURST_CALLS) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#calls = 0;
+      trimMemory();
+    }, TRIM_AFTER_MS);
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** Calls `task` again and again, never twice at a time; its failures are logged. */
+function every(intervalMs: number, task: () => Promise<void>, log: Logger): Disposable {
+  let running = false;
+  const timer = setInterval(() => {
+    if (running) return;
+    running = true;
+    task()
+      .catch((error) => log.error(`periodic task failed: ${messageOf(error)}`))
+      .finally(() => {
+        running = false;
+      });
+  }, intervalMs);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
