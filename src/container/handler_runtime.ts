@@ -1,7 +1,7 @@
 import { InternalError } from "../base/errors.ts";
 import type { ContainerId } from "../base/ids.ts";
 import type { Conmon } from "../oci/monitor/conmon.ts";
-import { reopenLog } from "../oci/monitor/control.ts";
+import { removeAttachLink, reopenLog } from "../oci/monitor/control.ts";
 import type { OciRuntime } from "../oci/runtime/runtime.ts";
 import { identify } from "../linux/process.ts";
 import type { ContainerRuntime, ExecResult, MonitorRequest } from "./ports.ts";
@@ -69,6 +69,7 @@ export class HandlerRuntime implements ContainerRuntime {
 
   async delete(id: string, options: { signal: AbortSignal }): Promise<void> {
     await this.#runtime.delete(id, { ...options, force: true });
+    await removeAttachLink(this.options.socketDirectory, id);
   }
 
   async pause(id: ContainerId, options: { signal: AbortSignal }): Promise<void> {

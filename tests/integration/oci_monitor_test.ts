@@ -189,7 +189,7 @@ Deno.test("the monitor goes into the cgroup that it is placed in", async () => {
 
 Deno.test("attachSocketPath() is where conmon listens, with a long directory too", async () => {
   await using fixture = await OciFixture.make("crun");
-  for (const length of [70, 88]) {
+  for (const length of [70, 88, 120]) {
     const socketDir = `${fixture.root}/${"s".repeat(length - fixture.root.length)}`;
     await Deno.mkdir(socketDir, { recursive: true });
     const { id } = await fixture.create({ args: ["sleep", "1000"], create: { socketDir } });

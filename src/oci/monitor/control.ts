@@ -57,11 +57,27 @@ export function resizeTerminal(bundle: string, size: { readonly width: number; r
 }
 
 /**
- * Where a container's attach socket can be connected to. conmon binds it in the bundle and links
- * `<socketDir>/<id>` to the bundle; it cuts that link's path so that the whole fits a socket address.
+ * Where a container's attach socket is. conmon binds it in the bundle and links `<socketDir>/<id>` to the bundle; the
+ * result fits a socket address (107 bytes) when `socketDir` has at most 35 bytes and the id 64.
  */
 export function attachSocketPath(socketDir: string, id: string): string {
-  return `${socketDir}/${id}`.slice(0, SOCKET_PATH_BYTES - ATTACH.length - 1) + ATTACH;
+  return `${attachLink(socketDir, id)}${ATTACH}`;
+}
+
+/** Removes the link that conmon leaves in `socketDir` when the container has ended; absent is fine. */
+export async function removeAttachLink(socketDir: string, id: string): Promise<void> {
+  const link = attachLink(socketDir, id);
+  try {
+    if ((await Deno.readLink(link)).split("/").includes(id)) await Deno.remove(link);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** conmon 2.1 makes a link whose path is exactly as long as a socket address one byte shorter (socket_parent_dir). */
+function attachLink(socketDir: string, id: string): string {
+  const link = `${socketDir}/${id}`;
+  return link.length === SOCKET_PATH_BYTES - 1 ? link.slice(0, -1) : link;
 }
 
 function send(bundle: string, numbers: readonly number[]): void {
