@@ -31,6 +31,7 @@ type ContainerHandlers = Required<
     | "removeContainer"
     | "containerStatus"
     | "listContainers"
+    | "streamContainers"
     | "reopenContainerLog"
   >
 >;
@@ -82,7 +83,11 @@ export function containerHandlers(deps: ContainerHandlerDeps): ContainerHandlers
     },
 
     listContainers(request): EncodedResponse {
-      return items.response(matching(deps, request.filter));
+      return items.response(matchingContainers(deps, request.filter));
+    },
+
+    async *streamContainers(request): AsyncGenerator<EncodedResponse> {
+      yield* items.responses(matchingContainers(deps, request.filter));
     },
 
     async reopenContainerLog(request, context): Promise<ReopenContainerLogResponse> {
@@ -95,13 +100,17 @@ export function containerHandlers(deps: ContainerHandlerDeps): ContainerHandlers
 const CONTAINER_ID = "container_id";
 
 /** @throws NotFoundError, InvalidArgumentError when the id is empty */
-function requireContainer(containers: ContainerOperations, id: string): ContainerRecord {
+export function requireContainer(containers: ContainerOperations, id: string): ContainerRecord {
   const record = containers.find(requestId(id, CONTAINER_ID));
   if (record === undefined) throw new NotFoundError("container", id);
   return record;
 }
 
-function matching(deps: ContainerHandlerDeps, filter: ContainerFilter | undefined): Iterable<ContainerRecord> {
+/** The containers that a list with this filter shows. */
+export function matchingContainers(
+  deps: ContainerHandlerDeps,
+  filter: ContainerFilter | undefined,
+): Iterable<ContainerRecord> {
   if (filter === undefined) return deps.containers.list();
   const { state, labelSelector } = filter;
   // An id that names nothing is an empty list, not an error.

@@ -1,7 +1,8 @@
 import { EncodedResponse } from "./unary.ts";
+import { concatenate, messageField } from "./wire.ts";
 
-/** Tag of field 1 with a length before its value. */
-const FIELD_1 = (1 << 3) | 2;
+/** Items of one message of a streamed list, as in CRI-O: well below the limit of a message. */
+const CHUNK_ITEMS = 3000;
 
 /**
  * Encoded items of list responses, each kept as long as its record lives.
@@ -18,37 +19,32 @@ export class EncodedItems<Item extends object> {
   /** A list response of these items. */
   response(items: Iterable<Item>): EncodedResponse {
     const parts: Uint8Array[] = [];
-    let length = 0;
-    for (const item of items) {
-      const bytes = this.#bytesOf(item);
-      parts.push(bytes);
-      length += bytes.length;
-    }
-    const all = new Uint8Array(length);
-    let at = 0;
-    for (const part of parts) {
-      all.set(part, at);
-      at += part.length;
-    }
-    return new EncodedResponse(all);
+    for (const item of items) parts.push(this.#bytesOf(item));
+    return new EncodedResponse(concatenate(parts));
+  }
+
+  /** The same list as a stream of responses with at most 3000 items each; none for an empty list. */
+  *responses(items: Iterable<Item>): Generator<EncodedResponse> {
+    for (const chunk of chunks(items)) yield this.response(chunk);
   }
 
   #bytesOf(item: Item): Uint8Array {
     const known = this.#cache.get(item);
     if (known !== undefined) return known;
-    const message = this.encode(item);
-    const header = [FIELD_1, ...varint(message.length)];
-    const bytes = new Uint8Array(header.length + message.length);
-    bytes.set(header);
-    bytes.set(message, header.length);
+    const bytes = messageField(1, this.encode(item));
     this.#cache.set(item, bytes);
     return bytes;
   }
 }
 
-function varint(value: number): number[] {
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest > 0x7f; rest >>>= 7) bytes.push((rest & 0x7f) | 0x80);
-  return [...bytes, rest];
+/** Splits a list into the messages of a stream. */
+export function* chunks<Item>(items: Iterable<Item>): Generator<Item[]> {
+  let chunk: Item[] = [];
+  for (const item of items) {
+    chunk.push(item);
+    if (chunk.length < CHUNK_ITEMS) continue;
+    yield chunk;
+    chunk = [];
+  }
+  if (chunk.length > 0) yield chunk;
 }

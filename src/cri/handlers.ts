@@ -2,9 +2,16 @@ import { containerHandlers } from "./containers.ts";
 import { execHandlers } from "./exec.ts";
 import { imageHandlers } from "./images.ts";
 import { nodeHandlers } from "./node.ts";
-import type { ContainerOperations, ImageOperations, NodeOperations, SandboxOperations } from "./operations.ts";
+import type {
+  ContainerOperations,
+  ImageOperations,
+  NodeOperations,
+  SandboxOperations,
+  StatsOperations,
+} from "./operations.ts";
 import { sandboxHandlers } from "./sandboxes.ts";
 import type { ImageHandlers, RuntimeHandlers } from "./server.ts";
+import { statsHandlers } from "./stats.ts";
 
 /** The rest of the daemon, as the handlers see it. */
 export interface CriOperations {
@@ -12,16 +19,19 @@ export interface CriOperations {
   readonly containers: ContainerOperations;
   readonly images: ImageOperations;
   readonly node: NodeOperations;
+  readonly stats?: StatsOperations;
 }
 
 /** All handlers of both services; what is not here answers UNIMPLEMENTED. */
 export function criHandlers(operations: CriOperations): { runtime: RuntimeHandlers; image: ImageHandlers } {
+  const { stats } = operations;
   return {
     runtime: {
       ...nodeHandlers(operations.node),
       ...sandboxHandlers(operations.sandboxes),
       ...containerHandlers(operations),
       ...execHandlers(operations.containers),
+      ...(stats === undefined ? {} : statsHandlers({ ...operations, stats })),
     },
     image: imageHandlers(operations.images),
   };

@@ -7,17 +7,22 @@ import {
   type ListImagesRequest,
   type PullImageResponse,
   type RemoveImageResponse,
+  type StreamImagesRequest,
 } from "./gen/api.ts";
 import type { Cancellable, ImageInfo, ImageOperations } from "./operations.ts";
 import type { ImageHandlers } from "./server.ts";
 import type { EncodedResponse } from "./unary.ts";
 
 /** The RPCs of ImageService. */
-export function imageHandlers(images: ImageOperations): Omit<Required<ImageHandlers>, "streamImages"> {
+export function imageHandlers(images: ImageOperations): Required<ImageHandlers> {
   const items = new EncodedItems((info: ImageInfo) => Image.encode(image(info)).finish());
   return {
     async listImages(request, context): Promise<EncodedResponse> {
       return items.response(await matching(images, { request, signal: context.signal }));
+    },
+
+    async *streamImages(request, context): AsyncGenerator<EncodedResponse> {
+      yield* items.responses(await matching(images, { request, signal: context.signal }));
     },
 
     async imageStatus(request, context): Promise<ImageStatusResponse> {
@@ -55,7 +60,7 @@ export function imageHandlers(images: ImageOperations): Omit<Required<ImageHandl
 
 async function matching(
   images: ImageOperations,
-  { request, signal }: Cancellable & { request: ListImagesRequest },
+  { request, signal }: Cancellable & { request: ListImagesRequest | StreamImagesRequest },
 ): Promise<Iterable<ImageInfo>> {
   const wanted = request.filter?.image?.image ?? "";
   if (wanted === "") return await images.list({ signal });

@@ -6,7 +6,9 @@
  * @module
  */
 import type { ContainerId, SandboxId } from "../base/ids.ts";
+import type { ContainerStats } from "../container/stats.ts";
 import type { ContainerRecord, ContainerSpec } from "../container/types.ts";
+import type { SandboxStats } from "../sandbox/stats.ts";
 import type { SandboxRecord, SandboxSpec } from "../sandbox/types.ts";
 
 /** What every operation that waits takes. */
@@ -135,4 +137,17 @@ export interface NodeOperations {
   handlers(): { readonly default: string; readonly all: readonly HandlerInfo[] };
   /** The effective configuration, for verbose answers; has to be JSON. */
   verboseConfig(): unknown;
+}
+
+/** Figures of pods or containers, at most a second old. */
+export interface StatsSource<Item, Figures> {
+  /** Of those among `records` that run, in their order. */
+  list(records: Iterable<Item>, options: Cancellable): Promise<readonly Figures[]>;
+  get(record: Item, options: Cancellable): Promise<Figures>;
+}
+
+/** What pods and containers use. */
+export interface StatsOperations {
+  readonly containers: StatsSource<ContainerRecord, ContainerStats>;
+  readonly sandboxes: StatsSource<SandboxRecord, SandboxStats>;
 }

@@ -20,7 +20,12 @@ import type { EncodedResponse } from "./unary.ts";
 type SandboxHandlers = Required<
   Pick<
     RuntimeHandlers,
-    "runPodSandbox" | "stopPodSandbox" | "removePodSandbox" | "podSandboxStatus" | "listPodSandbox"
+    | "runPodSandbox"
+    | "stopPodSandbox"
+    | "removePodSandbox"
+    | "podSandboxStatus"
+    | "listPodSandbox"
+    | "streamPodSandboxes"
   >
 >;
 
@@ -59,7 +64,11 @@ export function sandboxHandlers(sandboxes: SandboxOperations): SandboxHandlers {
     },
 
     listPodSandbox(request): EncodedResponse {
-      return items.response(matching(sandboxes, request.filter));
+      return items.response(matchingSandboxes(sandboxes, request.filter));
+    },
+
+    async *streamPodSandboxes(request): AsyncGenerator<EncodedResponse> {
+      yield* items.responses(matchingSandboxes(sandboxes, request.filter));
     },
   };
 }
@@ -71,7 +80,11 @@ export function requireSandbox(sandboxes: Pick<SandboxOperations, "find">, id: s
   return record;
 }
 
-function matching(sandboxes: SandboxOperations, filter: PodSandboxFilter | undefined): Iterable<SandboxRecord> {
+/** The pods that a list with this filter shows. */
+export function matchingSandboxes(
+  sandboxes: SandboxOperations,
+  filter: PodSandboxFilter | undefined,
+): Iterable<SandboxRecord> {
   if (filter === undefined) return sandboxes.list();
   const { id, state, labelSelector } = filter;
   return candidates(sandboxes, id).filter((record) =>

@@ -203,7 +203,7 @@ Deno.test("a request that is too large, not a message or unknown gets the right 
     match(error.details, /\/runtime\.v1\.RuntimeService\/CheckpointContainer is not implemented/);
     return true;
   });
-  await rejects(client.stream("/runtime.v1.RuntimeService/StreamContainers", new Uint8Array()), (error) => {
+  await rejects(client.stream("/runtime.v1.RuntimeService/StreamPodSandboxMetrics", new Uint8Array()), (error) => {
     assert(error instanceof CallError);
     equal(error.code, status.UNIMPLEMENTED);
     return true;

@@ -1,0 +1,112 @@
+import { abortable } from "../base/keyed_mutex.ts";
+import type { Clock } from "../base/clock.ts";
+import { messageOf, NotFoundError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import { type CgroupDriver, containerCgroup } from "../cgroup/paths.ts";
+import type { CgroupStats } from "../cgroup/stats/cgroup_stats.ts";
+import type { ContainerRecord } from "./types.ts";
+
+/** What a container uses at one moment. */
+export interface ContainerStats {
+  readonly record: ContainerRecord;
+  /** Absent unless the container runs. */
+  readonly cgroup?: CgroupStats;
+  readonly writableLayer: WritableLayer;
+}
+
+/** What a container has written to its root file system. */
+export interface WritableLayer {
+  /** Nanoseconds since the epoch. */
+  readonly atNanos: bigint;
+  /** The file system that holds it. */
+  readonly mountpoint: string;
+  /** Absent while it is being measured for the first time. */
+  readonly usage?: { readonly bytes: number; readonly inodes: number };
+}
+
+export interface ContainerStatsDeps {
+  readonly driver: CgroupDriver;
+  readonly cgroups: {
+    /** Undefined when the cgroup does not exist. */
+    read(path: string): Promise<CgroupStats | undefined>;
+  };
+  readonly layers: {
+    /** Names the file system of writable layers, as ImageFsInfo does. */
+    readonly mountpoint: string;
+    /** Throws NotFoundError for a container that is gone. */
+    usage(containerId: string): Promise<{ readonly bytes: number; readonly inodes: number }>;
+  };
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** The first measurement of a layer walks its files; a list that is asked for again soon does not wait for it. */
+const LIST_LAYER_WAIT_MS = 100;
+const ONE_LAYER_WAIT_MS = 2000;
+
+/** The figures of containers: of their cgroups (at most a second old) and their writable layers (ten seconds). */
+export class ContainerStatsReader {
+  constructor(private readonly deps: ContainerStatsDeps) {}
+
+  /** Of those among `records` that run, in their order. One that ends meanwhile is left out. */
+  async list(
+    records: Iterable<ContainerRecord>,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<readonly ContainerStats[]> {
+    const running = [...records].filter(runs);
+    const all = await this.#readAll(running, { ...options, layerWaitMs: LIST_LAYER_WAIT_MS });
+    return all.filter((stats) => stats.cgroup !== undefined);
+  }
+
+  /** Of one container; of one that does not run, what its files take. */
+  async get(record: ContainerRecord, options: { readonly signal?: AbortSignal } = {}): Promise<ContainerStats> {
+    const [stats] = await this.#readAll([record], { ...options, layerWaitMs: ONE_LAYER_WAIT_MS });
+    if (stats === undefined) throw new NotFoundError("container", record.id);
+    return stats;
+  }
+
+  async #readAll(
+    records: readonly ContainerRecord[],
+    { signal, layerWaitMs }: { readonly signal?: AbortSignal; readonly layerWaitMs: number },
+  ): Promise<ContainerStats[]> {
+    const limit = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => limit.resolve(undefined), layerWaitMs);
+    try {
+      return await abortable(Promise.all(records.map((record) => this.#read(record, limit.promise))), signal);
+    } finally {
+      clearTimeout(timer);
+      limit.resolve(undefined);
+    }
+  }
+
+  async #read(record: ContainerRecord, layerLimit: Promise<undefined>): Promise<ContainerStats> {
+    const { driver, cgroups, layers, clock } = this.deps;
+    const place = { driver, parent: record.cgroupParent, id: record.id };
+    const [cgroup, usage] = await Promise.all([
+      runs(record) ? cgroups.read(containerCgroup(place)) : undefined,
+      Promise.race([this.#layerUsage(record), layerLimit]),
+    ]);
+    const layer = { atNanos: clock.nowNanos(), mountpoint: layers.mountpoint };
+    return {
+      record,
+      ...(cgroup === undefined ? {} : { cgroup }),
+      writableLayer: usage === undefined ? layer : { ...layer, usage },
+    };
+  }
+
+  /** A layer that cannot be measured takes nothing else away from the answer. */
+  async #layerUsage(record: ContainerRecord): Promise<WritableLayer["usage"] | undefined> {
+    try {
+      return await this.deps.layers.usage(record.id);
+    } catch (error) {
+      if (!(error instanceof NotFoundError)) {
+        this.deps.log.warn(`cannot measure the writable layer: ${messageOf(error)}`, { container: record.id });
+      }
+      return undefined;
+    }
+  }
+}
+
+function runs(record: ContainerRecord): boolean {
+  return record.state === "running" || record.state === "paused";
+}
