@@ -76,12 +76,21 @@ async function* through(
   read: () => Promise<Bytes | undefined>,
 ): AsyncGenerator<Bytes, void, void> {
   let sourceError: unknown;
-  const pump = async (): Promise<void> => {
+  const readOrStop = async (): Promise<Bytes | undefined> => {
     try {
-      for (let piece = await read(); piece !== undefined; piece = await read()) await written(transform, piece);
-      transform.end();
+      return await read();
     } catch (error) {
       sourceError = error;
+      throw error;
+    }
+  };
+  const pump = async (): Promise<void> => {
+    try {
+      for (let piece = await readOrStop(); piece !== undefined; piece = await readOrStop()) {
+        await written(transform, piece);
+      }
+      transform.end();
+    } catch (error) {
       transform.destroy(error instanceof Error ? error : new Error(String(error)));
     }
   };

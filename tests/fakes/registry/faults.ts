@@ -104,7 +104,8 @@ function changed(reply: HttpReply, effect: Exclude<Effect, { kind: "custom" }>):
 }
 
 function corrupted(body: Uint8Array): Uint8Array {
-  const copy = body.slice();
+  // Not slice(): that of a Buffer is a view.
+  const copy = new Uint8Array(body);
   const middle = copy.length >> 1;
   copy[middle] = (copy[middle] ?? 0) ^ 1;
   return copy;

@@ -1,0 +1,382 @@
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { silentLogger } from "../../src/base/logger.ts";
+import { parseImageId } from "../../src/base/ids.ts";
+import type { PodError } from "../../src/base/errors.ts";
+import { Images, type ImagesOptions } from "../../src/image/images.ts";
+import { PullClient } from "../../src/image/pull_client.ts";
+import { openLibraries } from "../../src/linux/warm_up.ts";
+import { unmount } from "../../src/linux/mount.ts";
+import { Store } from "../../src/storage/store.ts";
+import { FakeRegistry, type FakeRegistryOptions } from "../fakes/registry.ts";
+import { buildTar } from "../fakes/tar.ts";
+
+openLibraries();
+
+const MAIN = new URL("../../main.ts", import.meta.url).pathname;
+
+interface Node {
+  readonly images: Images;
+  readonly store: Store;
+  readonly client: PullClient;
+  readonly registry: FakeRegistry;
+  readonly root: string;
+  readonly used: Set<string>;
+}
+
+async function withNode(
+  options: FakeRegistryOptions & {
+    readonly images?: Partial<ImagesOptions>;
+    readonly config?: (host: string) => string;
+  },
+  body: (node: Node) => Promise<void>,
+): Promise<void> {
+  const root = await Deno.makeTempDir({ prefix: "image-pull-" });
+  const graphRoot = `${root}/graph`;
+  try {
+    await using registry = await FakeRegistry.start(options);
+    await using store = await Store.open({ graphRoot, runRoot: `${root}/run`, logger: silentLogger });
+    await using client = new PullClient({
+      command: () => [Deno.execPath(), "run", "--allow-all", "--no-check", MAIN],
+      log: silentLogger,
+      environment: Deno.env.toObject(),
+    });
+    const config = options.config?.(registry.host) ?? `[[registry]]\nlocation = "${registry.host}"\ninsecure = true\n`;
+    await Deno.writeTextFile(`${root}/registries.conf`, config);
+    await Deno.writeTextFile(`${root}/policy.json`, `{"default":[{"type":"insecureAcceptAnything"}]}`);
+    const used = new Set<string>();
+    const images = new Images({
+      registriesFile: `${root}/registries.conf`,
+      registriesDirectory: `${root}/none`,
+      policyFile: `${root}/policy.json`,
+      retryBaseMs: 1,
+      environment: {},
+      ...options.images,
+    }, { store, puller: client, log: silentLogger, inUse: (id) => used.has(id) });
+    await body({ images, store, client, registry, root, used });
+  } finally {
+    await unmount(`${graphRoot}/overlay`).catch(() => {});
+    await Deno.remove(root, { recursive: true });
+  }
+}
+
+const file = (name: string, content: string): Uint8Array => buildTar([{ name, body: content }]);
+const LAYERS = [file("etc/one", "1"), file("etc/two", "22")];
+
+Deno.test("pull() makes an image with names, digests, size and user", async () => {
+  await withNode({ images: { pinnedImages: ["*team*"] } }, async ({ images, registry }) => {
+    const config = { User: "1000:50", Env: ["A=b"], Cmd: ["sh"], Volumes: { "/data": {} }, StopSignal: "SIGINT" };
+    const built = registry.addImage({ name: "team/app", tag: "1", layers: LAYERS, config });
+    const id = await images.pull({ image: built.reference });
+    equal(`sha256:${id}`, built.config.digest);
+    const [info, ...others] = await images.list();
+    equal(others.length, 0);
+    deepEqual(
+      [info?.id, info?.repoTags, info?.repoDigests, info?.user, info?.pinned],
+      [id, [built.reference], [built.digestReference], "1000:50", true],
+    );
+    ok((info?.sizeBytes ?? 0) > 0);
+    const resolved = await images.resolve(built.reference);
+    deepEqual([resolved.ref, resolved.name, resolved.defaults.env], [id, built.reference, ["A=b"]]);
+    deepEqual([resolved.defaults.volumes, resolved.defaults.stopSignal], [["/data"], "SIGINT"]);
+    for (const name of [id, `sha256:${id}`, id.slice(0, 12), built.digestReference]) {
+      equal((await images.find(name))?.id, id, name);
+    }
+    equal(await images.find("no/such:image"), undefined);
+    equal(await images.find("NOT a reference"), undefined);
+  });
+});
+
+Deno.test("pull() of what is there downloads no layer, and shares layers between images", async () => {
+  await withNode({}, async ({ images, registry }) => {
+    const first = registry.addImage({ name: "app", tag: "1", layers: LAYERS });
+    const second = registry.addImage({
+      name: "app",
+      tag: "2",
+      layers: [...LAYERS, file("three", "3")],
+      dialect: "docker",
+    });
+    const id = await images.pull({ image: first.reference });
+    const blobs = (): number => registry.requestsTo("registry", "/blobs/").length;
+    equal(blobs(), 3);
+    equal(await images.pull({ image: first.reference }), id);
+    equal(blobs(), 4, "only the configuration again");
+    equal(await images.pull({ image: first.digestReference }), id);
+    await images.pull({ image: second.reference });
+    equal(blobs(), 7, "two configurations and one layer more");
+  });
+});
+
+Deno.test("concurrent pulls of one image join; with other credentials they do not", async () => {
+  await withNode({}, async ({ images, registry }) => {
+    const built = registry.addImage({ name: "app", layers: LAYERS });
+    const ids = await Promise.all([1, 2, 3].map(() => images.pull({ image: built.reference })));
+    equal(new Set(ids).size, 1);
+    equal(registry.requestsTo("registry", "/manifests/").length, 1);
+    const credentials = { kind: "basic", username: "a", password: "b" } as const;
+    await Promise.all([images.pull({ image: built.reference }), images.pull({ image: built.reference, credentials })]);
+    equal(registry.requestsTo("registry", "/manifests/").length, 3);
+  });
+});
+
+Deno.test("pull() takes the host's platform of an index and keeps both digests", async () => {
+  await withNode({}, async ({ images, registry }) => {
+    const own = { os: "linux", architecture: Deno.build.arch === "aarch64" ? "arm64" : "amd64" };
+    const mine = registry.addImage({ name: "multi", tag: "own", layers: LAYERS, platform: own });
+    const other = registry.addImage({
+      name: "multi",
+      tag: "s390",
+      layers: [file("x", "y")],
+      platform: { os: "linux", architecture: "s390x" },
+    });
+    const digest = registry.addIndex({ name: "multi", tag: "all", images: [other, mine] });
+    const id = await images.pull({ image: `${registry.host}/multi@${digest}` });
+    equal(`sha256:${id}`, mine.config.digest);
+    const info = await images.find(id);
+    ok(info?.repoDigests.includes(`${registry.host}/multi@${digest}`));
+    ok(info?.repoDigests.includes(mine.digestReference));
+    registry.addIndex({ name: "multi", tag: "foreign", images: [other] });
+    await rejects(
+      images.pull({ image: `${registry.host}/multi:foreign` }),
+      /no variant for linux.*it has linux\/s390x/,
+    );
+  });
+});
+
+Deno.test("gzip, zstd and plain layers give the same image content", async () => {
+  await withNode({}, async ({ images, registry, store }) => {
+    for (const compression of ["gzip", "zstd", "none"] as const) {
+      const built = registry.addImage({
+        name: compression,
+        layers: LAYERS,
+        compression,
+        config: { Cmd: [compression] },
+      });
+      await images.pull({ image: built.reference });
+    }
+    equal((await store.images()).length, 3);
+    equal(new Set((await store.images()).map((image) => image.topLayer)).size, 1);
+  });
+});
+
+Deno.test("remove() untags by name, deletes with the last name or by id, and refuses images in use", async () => {
+  await withNode({}, async ({ images, registry, used }) => {
+    const one = registry.addImage({ name: "app", tag: "1", layers: LAYERS });
+    const two = registry.addImage({ name: "app", tag: "2", layers: LAYERS });
+    const id = await images.pull({ image: one.reference });
+    equal(await images.pull({ image: two.reference }), id);
+    used.add(id);
+    await rejects(images.remove(id), /used by a container/);
+    await images.remove(one.reference);
+    deepEqual((await images.find(id))?.repoTags, [two.reference]);
+    await rejects(images.remove(two.reference), { kind: "failed_precondition" });
+    used.clear();
+    await images.remove(two.reference);
+    deepEqual(await images.list(), []);
+    await images.remove(two.reference);
+    await images.remove(id);
+    await images.pull({ image: one.reference });
+    await images.remove(id);
+    deepEqual(await images.list(), []);
+  });
+});
+
+Deno.test("an image whose tag moved away keeps a digest", async () => {
+  await withNode({}, async ({ images, registry }) => {
+    const old = registry.addImage({ name: "app", tag: "1", layers: LAYERS });
+    const id = await images.pull({ image: old.reference });
+    registry.addImage({ name: "app", tag: "1", layers: [file("new", "n")] });
+    await images.pull({ image: old.reference });
+    const info = await images.find(id);
+    deepEqual([info?.repoTags, info?.repoDigests], [[], [old.digestReference]]);
+  });
+});
+
+Deno.test("a mirror is asked first, without the request's credentials, and the registry after it", async () => {
+  await using mirror = await FakeRegistry.start();
+  const config = (host: string): string =>
+    `[[registry]]\nlocation = "${host}"\ninsecure = true\n[[registry.mirror]]\nlocation = "${mirror.host}/cache"\ninsecure = true\n`;
+  const account = { username: "u", password: "secret-word" };
+  await withNode({ config, auth: { kind: "basic", account } }, async ({ images, registry }) => {
+    const built = registry.addImage({ name: "app", layers: LAYERS });
+    const credentials = { kind: "basic", ...account } as const;
+    await images.pull({ image: built.reference, credentials });
+    ok(mirror.requests.length > 0);
+    ok(mirror.requests.every((request) => request.authorization === undefined));
+    await rejects(images.pull({ image: `${registry.host}/nope`, credentials }), (error: PodError) => {
+      match(error.message, /none of 2 endpoints has it: mirror .*404.*; .*404/);
+      ok(!error.message.includes("secret-word"));
+      equal(error.kind, "not_found");
+      return true;
+    });
+    await rejects(images.pull({ image: built.reference }), { kind: "permission_denied" });
+    await rejects(images.pull({ image: built.reference, credentials, serverAddress: "https://other.example/v1/" }), {
+      kind: "permission_denied",
+    });
+  });
+});
+
+Deno.test("the policy is asked before the registry", async () => {
+  await withNode({}, async ({ images, registry, root }) => {
+    const built = registry.addImage({ name: "app", layers: LAYERS });
+    const policy = (type: string): Promise<void> =>
+      Deno.writeTextFile(`${root}/policy.json`, JSON.stringify({ default: [{ type }] }));
+    await policy("reject");
+    await rejects(images.pull({ image: built.reference }), { kind: "signature_validation_failed" });
+    await policy("signedBy");
+    await rejects(images.pull({ image: built.reference }), /signatures are not supported yet/);
+    equal(registry.requests.length, 0);
+  });
+});
+
+const HOSTILE: ReadonlyArray<readonly [name: string, fault: Record<string, unknown>, reason: RegExp]> = [
+  ["a wrong diff ID", {
+    configDocument: { rootfs: { type: "layers", diff_ids: Array(2).fill(`sha256:${"0".repeat(64)}`) } },
+  }, /configuration says sha256:0000/],
+  [
+    "too few diff IDs",
+    { configDocument: { rootfs: { type: "layers", diff_ids: [] } } },
+    /0 diff IDs where the manifest has 2 layers/,
+  ],
+  ["no rootfs", { configDocument: { rootfs: null } }, /rootfs\.type/],
+  ["an index and an image in one", { manifestDocument: { manifests: [] } }, /layers and manifests/],
+  ["schema 1", { manifestDocument: { schemaVersion: 1 } }, /schema 1/],
+  ["an artifact", {
+    manifestDocument: { config: { mediaType: "application/x", digest: `sha256:${"0".repeat(64)}`, size: 2 } },
+  }, /not one of a container image/],
+  ["a bad digest", {
+    manifestDocument: {
+      layers: [{ mediaType: "application/vnd.oci.image.layer.v1.tar", digest: "sha256:../../etc", size: 1 }],
+    },
+  }, /layers\[0\]/],
+  ["a foreign layer", {
+    manifestDocument: {
+      layers: [{
+        mediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        digest: `sha256:${"0".repeat(64)}`,
+        size: 1,
+        urls: ["http://x"],
+      }],
+    },
+  }, /foreign URLs/],
+  ["a link out of the layer", {
+    layers: [buildTar([{ name: "x", type: "1", linkName: "../../../../../etc/passwd" }])],
+  }, /unpack layer/],
+  ["a cut archive", { layers: [file("a", "b").subarray(0, 512)] }, /unpack layer/],
+  ["garbage for an archive", { layers: [new Uint8Array(5000).fill(7)] }, /unpack layer/],
+];
+for (const [name, spec, reason] of HOSTILE) {
+  Deno.test(`pull() refuses ${name} and leaves nothing`, async () => {
+    await withNode({}, async ({ images, registry, store, root }) => {
+      const built = registry.addImage({ name: "app", layers: LAYERS, ...spec });
+      await rejects(images.pull({ image: built.reference }), reason);
+      await store.settle();
+      deepEqual(await images.list(), []);
+      await isClean(root);
+    });
+  });
+}
+
+Deno.test("pull() refuses a corrupt layer and survives an interrupted one", async () => {
+  await withNode({}, async ({ images, registry, root }) => {
+    const built = registry.addImage({ name: "app", layers: LAYERS });
+    const blob = built.layers[0]?.digest ?? "";
+    registry.fail({ path: blob, effect: { kind: "corrupt" } });
+    await rejects(images.pull({ image: built.reference }), { kind: "data_loss" });
+    await isClean(root);
+    registry.clearFaults();
+    registry.fail({ path: blob, nth: 1, effect: { kind: "truncate", afterBytes: 20 } });
+    ok(await images.pull({ image: built.reference }));
+  });
+});
+
+Deno.test("a pull that is cancelled leaves nothing, and the process goes on", async () => {
+  await withNode({}, async ({ images, registry, client, root, store }) => {
+    const built = registry.addImage({ name: "app", layers: LAYERS });
+    const { promise: reached, resolve: reach } = Promise.withResolvers<void>();
+    registry.fail({
+      path: built.layers[0]?.digest ?? "",
+      effect: {
+        kind: "custom",
+        change: (reply) => {
+          reach();
+          return { ...reply, stopAfterBytes: 10, stopBy: "stall" };
+        },
+      },
+    });
+    const controller = new AbortController();
+    const pulling = images.pull({ image: built.reference }, { signal: controller.signal });
+    await reached;
+    const pid = await client.pid();
+    controller.abort(new Error("the client went away"));
+    await rejects(pulling, /went away/);
+    registry.clearFaults();
+    await store.settle();
+    await isClean(root);
+    ok(await images.pull({ image: built.reference }));
+    equal(await client.pid(), pid);
+  });
+});
+
+Deno.test("a pull process that dies fails its pulls only; the next pull starts another", async () => {
+  await withNode({}, async ({ images, registry, client, root }) => {
+    const built = registry.addImage({ name: "app", layers: LAYERS });
+    const { promise: reached, resolve: reach } = Promise.withResolvers<void>();
+    registry.fail({
+      path: built.layers[1]?.digest ?? "",
+      effect: {
+        kind: "custom",
+        change: (reply) => {
+          reach();
+          return { ...reply, stopAfterBytes: 10, stopBy: "stall" };
+        },
+      },
+    });
+    const pulling = images.pull({ image: built.reference });
+    await reached;
+    const pid = await client.pid() ?? 0;
+    Deno.kill(pid, "SIGKILL");
+    await rejects(pulling, { kind: "unavailable", message: /ended with signal 9 before the pull was done/ });
+    await isClean(root);
+    registry.clearFaults();
+    ok(await images.pull({ image: built.reference }));
+    ok(await client.pid() !== pid);
+  });
+});
+
+Deno.test("the pull process has only the capabilities that unpacking needs", async () => {
+  await withNode({}, async ({ images, registry, client }) => {
+    await images.pull({ image: registry.addImage({ name: "app", layers: LAYERS }).reference });
+    const status = await Deno.readTextFile(`/proc/${await client.pid()}/status`);
+    match(status, /CapEff:\s+000000008820001b\n/);
+    match(status, /NoNewPrivs:\s+1\n/);
+  });
+});
+
+Deno.test("nothing listening is registry_unavailable", async () => {
+  await withNode({}, async ({ images }) => {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = listener.addr as Deno.NetAddr;
+    listener.close();
+    await rejects(images.pull({ image: `127.0.0.1:${port}/a:1` }), { kind: "registry_unavailable" });
+  });
+});
+
+Deno.test("an image id is the digest of the configuration, for find() by a foreign id too", async () => {
+  await withNode({}, async ({ images }) => {
+    equal(await images.find(parseImageId("0".repeat(64))), undefined);
+    await rejects(images.resolve("0".repeat(64)), { kind: "not_found" });
+  });
+});
+
+/** No layer, no file of a stage is left: only what the store itself keeps while it is open. */
+async function isClean(root: string): Promise<void> {
+  const left: string[] = [];
+  for (const place of [`${root}/graph/overlay`, `${root}/graph/overlay-layers`, `${root}/graph`]) {
+    const { stdout } = await new Deno.Command("find", {
+      args: [place, "-name", "*.tar-split.gz", "-o", "-name", "diff"],
+    })
+      .output();
+    left.push(...new TextDecoder().decode(stdout).split("\n").filter((line) => line !== ""));
+  }
+  deepEqual(left, []);
+}
