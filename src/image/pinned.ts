@@ -24,11 +24,11 @@ function patternTest(pattern: string): (name: string) => boolean {
   return (name) => name === text;
 }
 
-/** As it is stored, as people write it, and its repository alone. */
+/** As it is stored, as people write it. */
 function spellings(name: string): string[] {
   try {
     const reference = parseReference(name);
-    return [canonical(reference), familiar(reference), reference.repository].map((text) => text.toLowerCase());
+    return [canonical(reference), familiar(reference)].map((text) => text.toLowerCase());
   } catch {
     // Other programs may store names that are none of ours.
     return [name.toLowerCase()];

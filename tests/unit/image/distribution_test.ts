@@ -133,7 +133,10 @@ for (
     ["Basic credentials", { kind: "basic", account }, basic],
     ["an anonymous token", { kind: "bearer" }, undefined],
     ["a token for Basic credentials", { kind: "bearer", account, field: "access_token" }, basic],
-    ["a token for an identity token", { kind: "bearer", identityToken: "idt" }, { kind: "identityToken", token: "idt" }],
+    ["a token for an identity token", { kind: "bearer", identityToken: "idt" }, {
+      kind: "identityToken",
+      token: "idt",
+    }],
   ] as const
 ) {
   Deno.test(`RegistryHost authorizes with ${name}`, async () => {
@@ -224,7 +227,10 @@ Deno.test("BlobReader gives up after its attempts and says how far it came", asy
 
 Deno.test("BlobReader refuses corrupt, longer and shorter blobs, without a retry", async () => {
   await withRepository({ faults: [{ path: "/blobs/", effect: { kind: "corrupt" } }] }, async (repository, registry) => {
-    await rejects(readAll(repository.blob(store(registry), { signal })), { kind: "data_loss", message: /has the digest/ });
+    await rejects(readAll(repository.blob(store(registry), { signal })), {
+      kind: "data_loss",
+      message: /has the digest/,
+    });
     equal(registry.requestsTo("registry", "/blobs/").length, 1);
   });
   await withRepository({}, async (repository, registry) => {
