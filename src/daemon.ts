@@ -104,7 +104,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   users.inUse = (id): boolean => pods.containers.usesImage(id);
   stack.use(pods.network);
   await pods.network.start(signal);
-  await restore(pods, config);
+  await restore(pods);
   stack.use(await watchExits(pods, config, log));
   stack.use(every(MONITOR_SWEEP_MS, () => pods.containers.sweepMonitors(), log));
   collectGarbage(pods, { log, signal });
@@ -206,6 +206,7 @@ async function buildPods(
     node,
     clock: systemClock,
     log,
+    readExit: (record) => exitOf(record, config),
     exitsDirectory: config.runtime.containerExitsDir,
   });
   const { cniDefaultNetwork, networkDir, pluginDirs, cniStatusGracePeriodMs } = config.network;
@@ -259,8 +260,8 @@ async function openRecords<R extends { version: number; id: string; name: string
 }
 
 /** Containers first: a pod that has to be taken down must not have containers that still count as running. */
-async function restore({ containers, sandboxes }: Pods, config: Config): Promise<void> {
-  await containers.restore((record) => exitOf(record, config));
+async function restore({ containers, sandboxes }: Pods): Promise<void> {
+  await containers.restore();
   await sandboxes.restore();
 }
 

@@ -7,7 +7,7 @@ import type { ContainerDeps } from "./deps.ts";
 import { execSync } from "./exec.ts";
 import type { ContainerExit } from "./exits.ts";
 import type { ExecResult, PodContext } from "./ports.ts";
-import { noteLostEnd, type ReadExit, restoreContainers } from "./restore.ts";
+import { noteEndIfOver, restoreContainers } from "./restore.ts";
 import { startContainer } from "./start.ts";
 import { StopLoops } from "./stop.ts";
 import { tearDownContainer } from "./teardown.ts";
@@ -145,13 +145,9 @@ export class Containers {
     return [...this.deps.records.values()].filter((record) => record.sandboxId === id);
   }
 
-  /**
-   * Compares records and kernel after a start.
-   *
-   * @param readExit what a container's monitor wrote down of its end
-   */
-  async restore(readExit: ReadExit): Promise<void> {
-    await restoreContainers(this.deps, readExit);
+  /** Compares records and kernel after a start. */
+  async restore(): Promise<void> {
+    await restoreContainers(this.deps);
   }
 
   /** Creates that run now, for diagnosis. */
@@ -177,14 +173,14 @@ export class Containers {
         this.#unwatched.delete(record.id);
         continue;
       }
-      if (!this.#unwatched.has(record.id)) {
-        this.#unwatched.add(record.id);
-        log.error("the monitor of a container is gone: its log and exit code are lost from here on", {
-          container: record.id,
-          monitor: record.monitor.pid,
-        });
-      }
-      if (record.process === undefined || !processes.isAlive(record.process)) await noteLostEnd(this.deps, record);
+      await noteEndIfOver(this.deps, record);
+      const isOver = (this.deps.records.get(record.id)?.state ?? "exited") === "exited";
+      if (isOver || this.#unwatched.has(record.id)) continue;
+      this.#unwatched.add(record.id);
+      log.error("the monitor of a container is gone: its log and exit code are lost from here on", {
+        container: record.id,
+        monitor: record.monitor.pid,
+      });
     }
   }
 }

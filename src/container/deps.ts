@@ -1,7 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { RecordStore } from "../state/record_store.ts";
-import type { ContainerExits } from "./exits.ts";
+import type { ContainerExit, ContainerExits } from "./exits.ts";
 import type { ContainerCgroups, ImageSource, NodeDefaults, RootfsStore, RuntimeTable } from "./ports.ts";
 import type { ContainerRecord, ProcessIdentity } from "./types.ts";
 
@@ -17,6 +17,8 @@ export interface ContainerDeps {
   readonly node: NodeDefaults;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Gives the end that a container's monitor wrote down, if it did. */
+  readonly readExit: (record: ContainerRecord) => Promise<ContainerExit | undefined>;
   /** Where monitors put exit files. */
   readonly exitsDirectory: string;
 }

@@ -1,12 +1,8 @@
 import { messageOf } from "../base/errors.ts";
 import type { ContainerDeps } from "./deps.ts";
-import type { ContainerExit } from "./exits.ts";
 import { tearDownContainer } from "./teardown.ts";
 import { transition } from "./transitions.ts";
 import type { ContainerRecord } from "./types.ts";
-
-/** Gives the end that a container's monitor wrote down, if it did. */
-export type ReadExit = (record: ContainerRecord) => Promise<ContainerExit | undefined>;
 
 const ASK_LIMIT_MS = 10_000;
 
@@ -14,40 +10,48 @@ const ASK_LIMIT_MS = 10_000;
  * Brings the records in line with what the kernel says, after a start: takes down what a crash left half-made, and
  * notes the ends that nobody saw. What it changes it says in the log.
  */
-export async function restoreContainers(deps: ContainerDeps, readExit: ReadExit): Promise<void> {
+export async function restoreContainers(deps: ContainerDeps): Promise<void> {
   await Promise.all([...deps.records.values()].map(async (record) => {
     try {
-      await restoreOne(deps, readExit, record);
+      await restoreOne(deps, record);
     } catch (error) {
       deps.log.error(`restore failed: ${messageOf(error)}`, { container: record.id, state: record.state });
     }
   }));
 }
 
-async function restoreOne(deps: ContainerDeps, readExit: ReadExit, record: ContainerRecord): Promise<void> {
+async function restoreOne(deps: ContainerDeps, record: ContainerRecord): Promise<void> {
   if (record.state === "creating") {
     deps.log.info("taking down a container whose creation was interrupted", { container: record.id });
     await tearDownContainer(deps, record);
     return;
   }
   if (record.state === "exited") return;
-  const exit = await readExit(record);
-  if (exit !== undefined) {
-    deps.log.info("container ended while nobody watched", { container: record.id, exitCode: exit.exitCode });
-    if (await wasStarted(deps, record)) await noteStart(deps, record);
-    await deps.exits.handle(exit);
+  const exit = await deps.readExit(record);
+  if (await wasStarted(deps, record)) {
+    await noteStart(deps, record, exit?.finishedAtNanos ?? deps.clock.nowNanos());
+  }
+  if (exit === undefined) {
+    await noteEndIfOver(deps, record);
     return;
   }
-  const alive = record.process !== undefined && deps.processes.isAlive(record.process);
-  const watched = record.monitor !== undefined && deps.processes.isAlive(record.monitor);
-  if (!alive && !watched) await noteLostEnd(deps, record);
-  else if (await wasStarted(deps, record)) await noteStart(deps, record);
+  deps.log.info("container ended while nobody watched", { container: record.id, exitCode: exit.exitCode });
+  await deps.exits.handle(exit);
 }
 
 /**
- * Notes the end of a container whose process and monitor are both gone without an exit file.
+ * Notes the end of a container whose process and monitor are both gone; does nothing while one of them lives. The
+ * monitor writes the exit file last thing before it leaves, so the file is looked for after the monitor was.
  */
-export async function noteLostEnd(deps: ContainerDeps, record: ContainerRecord): Promise<void> {
+export async function noteEndIfOver(deps: ContainerDeps, record: ContainerRecord): Promise<void> {
+  const { processes } = deps;
+  if (record.monitor !== undefined && processes.isAlive(record.monitor)) return;
+  if (record.process !== undefined && processes.isAlive(record.process)) return;
+  const exit = await deps.readExit(record);
+  if (exit !== undefined) {
+    await deps.exits.handle(exit);
+    return;
+  }
   deps.log.warn("container and its monitor are gone without an exit file: exit code is not known", {
     container: record.id,
   });
@@ -61,10 +65,10 @@ export async function noteLostEnd(deps: ContainerDeps, record: ContainerRecord):
 }
 
 /** The daemon ended between the runtime's start and the record of it. */
-async function noteStart(deps: ContainerDeps, record: ContainerRecord): Promise<void> {
+async function noteStart(deps: ContainerDeps, record: ContainerRecord, atNanos: bigint): Promise<void> {
   await deps.records.update(record.id, (now) => {
     if (now.state !== "created") return now;
-    return transition(now, "start", { startedAtNanos: String(deps.clock.nowNanos()) });
+    return transition(now, "start", { startedAtNanos: String(atNanos) });
   });
 }
 

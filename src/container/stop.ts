@@ -2,6 +2,7 @@ import { FailedPreconditionError, firstFailure, messageOf } from "../base/errors
 import type { ContainerId } from "../base/ids.ts";
 import { abortable } from "../base/keyed_mutex.ts";
 import type { ContainerDeps } from "./deps.ts";
+import { noteEndIfOver } from "./restore.ts";
 import { signalNumber } from "./signals.ts";
 import type { ContainerRecord } from "./types.ts";
 
@@ -103,7 +104,8 @@ export class StopLoops {
     for (let waitMs = FIRST_KILL_WAIT_MS;; waitMs = Math.min(waitMs * 2, LONGEST_KILL_WAIT_MS)) {
       this.#send(record, SIGKILL);
       if (await settlesWithin(ended, waitMs)) return;
-      await this.#noticeDeadMonitor(record);
+      // A monitor that is gone tells nobody: when the process is gone too, that is the end.
+      await noteEndIfOver(this.deps, record);
       if (told || clock.monotonicMs() - began < STUCK_MS) continue;
       told = true;
       log.error(
@@ -112,20 +114,6 @@ export class StopLoops {
         { container: record.id, pid: record.process?.pid },
       );
     }
-  }
-
-  /** A monitor that is gone writes no exit file: when the process is gone too, that is the end. */
-  async #noticeDeadMonitor(record: ContainerRecord): Promise<void> {
-    const { processes, exits, clock } = this.deps;
-    if (record.monitor !== undefined && processes.isAlive(record.monitor)) return;
-    if (record.process !== undefined && processes.isAlive(record.process)) return;
-    await exits.handle({
-      id: record.id,
-      exitCode: 255,
-      finishedAtNanos: clock.nowNanos(),
-      oomKilled: false,
-      message: "the monitor was gone when the container ended: its exit code is not known",
-    });
   }
 
   #send(record: ContainerRecord, signal: number): void {

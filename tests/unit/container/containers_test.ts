@@ -165,6 +165,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
     },
     clock: { nowNanos: () => 5n, monotonicMs: () => performance.now() },
     log: silentLogger,
+    readExit: () => Promise.resolve(undefined),
     exitsDirectory: directory,
   };
 }
@@ -303,6 +304,36 @@ Deno.test("Containers.remove() kills a running container and leaves nothing; abs
   });
 });
 
+/** A new daemon on what the old one left. */
+async function restarted(bench: Bench, readExit: ContainerDeps["readExit"]): Promise<Containers> {
+  const records = await openRecords(bench.directory);
+  return new Containers({
+    ...bench.deps,
+    records,
+    readExit,
+    exits: new ContainerExits({ records, log: silentLogger }),
+  });
+}
+
+for (const verb of ["restore", "sweepMonitors"] as const) {
+  Deno.test(`Containers.${verb}() takes an exit code that is written while it looks`, async () => {
+    await withContainers(async (bench) => {
+      const id = await bench.containers.create(bench.pod, named("brief"), { signal });
+      await bench.containers.start(id, { signal });
+      let looks = verb === "restore" ? 0 : 1;
+      // The monitor writes the exit file and leaves between two looks.
+      const again = await restarted(bench, () => {
+        if (looks++ > 0) return Promise.resolve({ id, exitCode: 84, finishedAtNanos: 8n, oomKilled: false });
+        bench.host.alive.clear();
+        return Promise.resolve(undefined);
+      });
+      if (verb === "sweepMonitors") bench.host.alive.clear();
+      await again[verb]();
+      assert.deepEqual([again.require(id).state, again.require(id).exitCode], ["exited", 84]);
+    });
+  });
+}
+
 Deno.test("Containers.restore() takes down what was being made and notes what ended, was started, or is lost", async () => {
   await withContainers(async (bench) => {
     const make = async (name: string): Promise<ContainerId> =>
@@ -320,12 +351,11 @@ Deno.test("Containers.restore() takes down what was being made and notes what en
     for (const process of [bench.containers.require(lost).process, bench.containers.require(lost).monitor]) {
       bench.host.alive.delete(process?.pid ?? 0);
     }
-    const deps = { ...bench.deps, records: await openRecords(bench.directory) };
-    const again = new Containers({ ...deps, exits: new ContainerExits({ records: deps.records, log: silentLogger }) });
-    await again.restore((record) => {
+    const again = await restarted(bench, (record) => {
       const exit = { id: record.id, exitCode: 3, finishedAtNanos: 8n, oomKilled: true };
       return Promise.resolve(record.id === ended ? exit : undefined);
     });
+    await again.restore();
     assert.equal(again.find(half), undefined);
     assert.ok(!bench.host.rootfs.has(half));
     const view = (id: string): unknown[] => {
