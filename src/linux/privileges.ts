@@ -5,6 +5,7 @@
  * have to be given up before it is executed: setpriv of util-linux does that, where the host has it.
  */
 import { checked, lazyLibc } from "./_libc.ts";
+import { parseCapabilities } from "./host.ts";
 
 const libc = lazyLibc({
   prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
@@ -33,11 +34,14 @@ const SETPRIV_PLACES = ["/usr/bin/setpriv", "/bin/setpriv", "/usr/sbin/setpriv"]
 
 /**
  * What stands before a command to start it without the right to gain privileges and with only these capabilities; empty
- * where the host has no setpriv: the program then calls {@link restrictThread} itself.
+ * where the host has no setpriv or we may not use it: the program then calls {@link restrictThread} itself.
  *
  * @param capabilities those that we lack ourselves are left out by the kernel
  */
 export async function restrictedPrefix(capabilities: readonly KeptCapability[]): Promise<readonly string[]> {
+  const held = parseCapabilities(await Deno.readTextFile("/proc/self/status"), "CapEff");
+  // Without CAP_SETPCAP the bounding set cannot be made smaller, and setpriv would fail.
+  if (!held.includes("CAP_SETPCAP")) return [];
   for (const path of SETPRIV_PLACES) {
     try {
       await Deno.stat(path);

@@ -70,7 +70,7 @@ export class NodeTransport implements HttpTransport {
     raw.once("error", reject);
     raw.once("secureConnect", () => {
       raw.off("error", reject);
-      finish(http.request({ ...options, agent: false, createConnection: () => raw }), body).then(resolve, reject);
+      finish(http.request({ ...options, createConnection: () => raw }), body).then(resolve, reject);
     });
     return await answer;
   }
