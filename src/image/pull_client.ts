@@ -8,6 +8,7 @@ import type { Logger } from "../base/logger.ts";
 import { duplexOf, openSocketPair } from "../linux/pipe.ts";
 import { restrictedPrefix } from "../linux/privileges.ts";
 import { type Child, spawnProcess } from "../linux/spawn.ts";
+import { systemAuthorities } from "./distribution/certificates.ts";
 import { LineChannel } from "./pull/line_channel.ts";
 import {
   CHANNEL_FD,
@@ -119,9 +120,15 @@ export class PullClient implements AsyncDisposable {
 
   async #start(): Promise<PullWorker> {
     try {
-      const prefix = await restrictedPrefix(NEEDED_CAPABILITIES);
+      const { environment } = this.options;
+      const [prefix, authorities] = await Promise.all([
+        restrictedPrefix(NEEDED_CAPABILITIES),
+        systemAuthorities(environment["SSL_CERT_FILE"]),
+      ]);
       const worker = new PullWorker([...prefix, ...this.options.command(), "internal", "pull"], {
         ...this.options,
+        // Asked for where it is not there, the system's list makes every request fail, plain ones too.
+        authorities: authorities === undefined ? "mozilla" : "system",
         leaving: (): void => {
           this.#process = undefined;
         },
@@ -153,10 +160,13 @@ class PullWorker {
 
   constructor(
     argv: readonly string[],
-    private readonly options: PullClientOptions & { readonly leaving: () => void },
+    private readonly options: PullClientOptions & {
+      readonly authorities: "system" | "mozilla";
+      readonly leaving: () => void;
+    },
   ) {
     using pair = openSocketPair();
-    const env = childEnvironment(options.environment);
+    const env = { ...childEnvironment(options.environment), DENO_TLS_CA_STORE: options.authorities };
     this.#child = spawnProcess(argv, { env, cwd: "/", fds: new Map([[STDERR, STDERR], [CHANNEL_FD, pair.write.fd]]) });
     const { promise: closed, resolve: close } = Promise.withResolvers<void>();
     this.#channel = new LineChannel(duplexOf(pair.read), {
@@ -266,7 +276,7 @@ class PullWorker {
 }
 
 function childEnvironment(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  const env: Record<string, string> = { DENO_NO_UPDATE_CHECK: "1", DENO_TLS_CA_STORE: "system", NO_COLOR: "1" };
+  const env: Record<string, string> = { DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" };
   for (const name of PASSED_VARIABLES) {
     const value = environment[name];
     if (value !== undefined) env[name] = value;
