@@ -1,6 +1,6 @@
-import { setImmediate } from "node:timers";
 import type { Clock } from "./clock.ts";
 import { abortable } from "./keyed_mutex.ts";
+import { nextTurn } from "./turns.ts";
 
 /** Reads of one slice together; one more read may begin just before its end. */
 const SLICE_MS = 0.3;
@@ -71,7 +71,7 @@ export class SlicedReads<K, V> {
     if (!this.#draining) {
       this.#draining = true;
       // Requests of the same turn go together.
-      queueMicrotask(() => this.#drain());
+      this.#continue();
     }
     return wanted.promise;
   }
@@ -92,7 +92,7 @@ export class SlicedReads<K, V> {
 
   #continue(): void {
     if (this.#wanted.size === 0) this.#draining = false;
-    else setImmediate(() => this.#drain());
+    else nextTurn().then(() => this.#drain());
   }
 
   #readNow(key: K): void {

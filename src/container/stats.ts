@@ -4,6 +4,7 @@ import { messageOf, NotFoundError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { type CgroupDriver, containerCgroup } from "../cgroup/paths.ts";
 import type { CgroupStats } from "../cgroup/stats/cgroup_stats.ts";
+import { allInTurns } from "../base/turns.ts";
 import type { ContainerRecord } from "./types.ts";
 
 /** What a container uses at one moment. */
@@ -72,7 +73,7 @@ export class ContainerStatsReader {
     const limit = Promise.withResolvers<undefined>();
     const timer = setTimeout(() => limit.resolve(undefined), layerWaitMs);
     try {
-      return await abortable(Promise.all(records.map((record) => this.#read(record, limit.promise))), signal);
+      return await abortable(allInTurns(records, (record) => this.#read(record, limit.promise)), signal);
     } finally {
       clearTimeout(timer);
       limit.resolve(undefined);

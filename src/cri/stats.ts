@@ -1,3 +1,4 @@
+import { mapInTurns } from "../base/turns.ts";
 import type { ContainerStats as ContainerFigures } from "../container/stats.ts";
 import type { ContainerRecord } from "../container/types.ts";
 import type { SandboxStats as SandboxFigures } from "../sandbox/stats.ts";
@@ -45,34 +46,38 @@ export function statsHandlers(deps: StatsHandlerDeps): StatsHandlers {
     stats.containers.list(matchingContainers(deps, filter && { ...filter, state: undefined }), { signal });
   const listSandboxes = (filter: PodSandboxStatsFilter | undefined, signal: AbortSignal): FiguresOf<SandboxFigures> =>
     stats.sandboxes.list(matchingSandboxes(sandboxes, filter && { ...filter, state: undefined }), { signal });
+  const containerResponse = async (all: readonly ContainerFigures[]): Promise<EncodedResponse> =>
+    response(await mapInTurns(all, (one) => encoder.container(one)));
+  const sandboxResponse = async (all: readonly SandboxFigures[]): Promise<EncodedResponse> =>
+    response(await mapInTurns(all, (one) => encoder.sandbox(one)));
   return {
     async containerStats(request, context): Promise<EncodedResponse> {
       const record = requireContainer(containers, request.containerId);
-      return response([encoder.container(await stats.containers.get(record, context))]);
+      return await containerResponse([await stats.containers.get(record, context)]);
     },
 
     async listContainerStats(request, { signal }): Promise<EncodedResponse> {
-      return response((await listContainers(request.filter, signal)).map((one) => encoder.container(one)));
+      return await containerResponse(await listContainers(request.filter, signal));
     },
 
     async *streamContainerStats(request, { signal }): AsyncGenerator<EncodedResponse> {
       for (const chunk of chunks(await listContainers(request.filter, signal))) {
-        yield response(chunk.map((one) => encoder.container(one)));
+        yield await containerResponse(chunk);
       }
     },
 
     async podSandboxStats(request, context): Promise<EncodedResponse> {
       const record = requireSandbox(sandboxes, request.podSandboxId);
-      return response([encoder.sandbox(await stats.sandboxes.get(record, context))]);
+      return await sandboxResponse([await stats.sandboxes.get(record, context)]);
     },
 
     async listPodSandboxStats(request, { signal }): Promise<EncodedResponse> {
-      return response((await listSandboxes(request.filter, signal)).map((one) => encoder.sandbox(one)));
+      return await sandboxResponse(await listSandboxes(request.filter, signal));
     },
 
     async *streamPodSandboxStats(request, { signal }): AsyncGenerator<EncodedResponse> {
       for (const chunk of chunks(await listSandboxes(request.filter, signal))) {
-        yield response(chunk.map((one) => encoder.sandbox(one)));
+        yield await sandboxResponse(chunk);
       }
     },
   };

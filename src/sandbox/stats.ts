@@ -5,6 +5,7 @@ import { type CgroupDriver, podCgroup } from "../cgroup/paths.ts";
 import type { CgroupStats } from "../cgroup/stats/cgroup_stats.ts";
 import type { MemoryStats } from "../cgroup/stats/memory.ts";
 import type { ContainerStats } from "../container/stats.ts";
+import { allInTurns } from "../base/turns.ts";
 import type { ContainerRecord } from "../container/types.ts";
 import type { NetworkStats } from "../network/interface_stats.ts";
 import type { SandboxRecord } from "./types.ts";
@@ -66,12 +67,11 @@ export class SandboxStatsReader {
       ({ record: { sandboxId } }) => sandboxId,
     );
     const shared = this.#sharedParents();
-    return await Promise.all(records.map((record) =>
+    return await allInTurns(records, (record) =>
       this.#read(record, {
         containers: containers.get(record.id) ?? [],
         ownCgroup: record.spec.cgroupParent !== "" && !shared.has(record.cgroupParent),
-      })
-    ));
+      }));
   }
 
   async #read(
