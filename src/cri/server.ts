@@ -9,6 +9,7 @@ import {
 } from "@grpc/grpc-js";
 import { UnimplementedError } from "../base/errors.ts";
 import { ImageServiceDefinition, RuntimeServiceDefinition } from "./gen/api.ts";
+import { withGuardedSessions } from "./_http2_guard.ts";
 import { serverStream, type StreamHandler } from "./stream.ts";
 import { type CallDeps, type MethodCodec, unary, type UnaryHandler } from "./unary.ts";
 
@@ -67,7 +68,9 @@ export class CriServer {
     this.#server = new Server(grpcOptions(options));
     this.#add(RuntimeServiceDefinition, handlers.runtime, deps);
     this.#add(ImageServiceDefinition, handlers.image, deps);
-    this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#injector = withGuardedSessions(() =>
+      this.#server.createConnectionInjector(ServerCredentials.createInsecure())
+    );
   }
 
   /** Takes over a connection on which a client begins to speak HTTP/2. */
