@@ -2,9 +2,12 @@ import { FailedPreconditionError, NotFoundError } from "../base/errors.ts";
 import type { ContainerId, SandboxId } from "../base/ids.ts";
 import { JointOperations } from "../base/joint_operations.ts";
 import { KeyedMutex } from "../base/keyed_mutex.ts";
+import type { ProcessStreams } from "../streaming/handlers.ts";
+import { attach } from "./attach.ts";
 import { containerName, createContainer } from "./create.ts";
 import type { ContainerDeps } from "./deps.ts";
-import { execSync } from "./exec.ts";
+import { checkRunning, execSync } from "./exec.ts";
+import { execStream } from "./exec_stream.ts";
 import type { ContainerExit } from "./exits.ts";
 import type { ExecResult, PodContext } from "./ports.ts";
 import { noteEndIfOver, restoreContainers } from "./restore.ts";
@@ -84,6 +87,40 @@ export class Containers {
     const record = this.require(id);
     this.#stops.refuseWhileKilling(record.id);
     return await execSync(this.deps, record, request);
+  }
+
+  /**
+   * Runs a command with its streams connected to a client, to its end; gives the exit code. It ends with the container
+   * and with the client at the latest.
+   *
+   * @throws NotFoundError, FailedPreconditionError unless it runs
+   */
+  async execStream(id: string, command: readonly string[], streams: ProcessStreams): Promise<number> {
+    return await execStream(this.deps, this.requireForExec(id), { command, streams });
+  }
+
+  /**
+   * Connects a client to the container's own streams, until the container ends or the client has gone.
+   *
+   * @throws NotFoundError, FailedPreconditionError when it has ended
+   */
+  async attach(id: string, streams: ProcessStreams): Promise<void> {
+    await attach(this.deps, this.requireForAttach(id), streams);
+  }
+
+  /** @throws NotFoundError, FailedPreconditionError when nothing can be run in it now */
+  requireForExec(id: string): ContainerRecord {
+    const record = this.require(id);
+    this.#stops.refuseWhileKilling(record.id);
+    checkRunning(record);
+    return record;
+  }
+
+  /** @throws NotFoundError, FailedPreconditionError when it has ended */
+  requireForAttach(id: string): ContainerRecord {
+    const record = this.require(id);
+    if (record.state !== "exited") return record;
+    throw new FailedPreconditionError(`attach: container ${record.id} has exited`);
   }
 
   /** Makes the monitor open the log anew, after the kubelet moved the file away. Needs no lock: a stop never blocks it. */

@@ -4,7 +4,7 @@ import type { ExecResult } from "./ports.ts";
 import type { ContainerRecord } from "./types.ts";
 
 /** What a process in a container takes from the container's own. */
-interface ProcessTemplate {
+export interface ProcessTemplate {
   readonly args: readonly string[];
   readonly terminal?: boolean;
   readonly consoleSize?: unknown;
@@ -22,9 +22,7 @@ export async function execSync(
   request: { command: readonly string[]; timeoutMs: number; signal: AbortSignal },
 ): Promise<ExecResult> {
   if (request.command.length === 0) throw new InvalidArgumentError("exec: command is empty");
-  if (record.state !== "running") {
-    throw new FailedPreconditionError(`exec: container ${record.id} is ${record.state}, not running`);
-  }
+  checkRunning(record);
   const process = await processTemplate(record, request.command);
   return await deps.runtimes.find(record.runtimeHandler).execSync(
     record.id,
@@ -33,11 +31,21 @@ export async function execSync(
   );
 }
 
-/** The container's own process settings with another command, as an OCI `process` object without a terminal. */
-async function processTemplate(record: ContainerRecord, command: readonly string[]): Promise<ProcessTemplate> {
+/** @throws FailedPreconditionError unless the container runs */
+export function checkRunning(record: ContainerRecord): void {
+  if (record.state === "running") return;
+  throw new FailedPreconditionError(`exec: container ${record.id} is ${record.state}, not running`);
+}
+
+/** The container's own process settings with another command, as an OCI `process` object. */
+export async function processTemplate(
+  record: ContainerRecord,
+  command: readonly string[],
+  options: { terminal?: boolean } = {},
+): Promise<ProcessTemplate> {
   const bundle = JSON.parse(await Deno.readTextFile(`${record.runDirectory}/config.json`)) as {
     process: ProcessTemplate;
   };
   const { consoleSize: _size, ...process } = bundle.process;
-  return { ...process, args: command, terminal: false };
+  return { ...process, args: command, terminal: options.terminal ?? false };
 }

@@ -1,10 +1,11 @@
 import { InternalError } from "../base/errors.ts";
 import type { ContainerId } from "../base/ids.ts";
 import type { Conmon } from "../oci/monitor/conmon.ts";
-import { removeAttachLink, reopenLog } from "../oci/monitor/control.ts";
+import { attachSocketPath, removeAttachLink, reopenLog, resizeTerminal } from "../oci/monitor/control.ts";
 import type { OciRuntime } from "../oci/runtime/runtime.ts";
 import { identify } from "../linux/process.ts";
-import type { ContainerRuntime, ExecResult, MonitorRequest } from "./ports.ts";
+import type { ProcessStreams } from "../streaming/handlers.ts";
+import type { AttachPoint, ContainerRuntime, ExecResult, MonitorRequest } from "./ports.ts";
 import type { ProcessIdentity } from "./types.ts";
 
 export interface HandlerOptions {
@@ -92,6 +93,23 @@ export class HandlerRuntime implements ContainerRuntime {
       directory: this.options.execDirectory,
       signal,
     });
+  }
+
+  async execStream(
+    id: ContainerId,
+    request: { process: { readonly terminal?: boolean }; streams: ProcessStreams },
+    { signal }: { signal: AbortSignal },
+  ): Promise<number> {
+    const { process, streams } = request;
+    const directory = this.options.execDirectory;
+    return await this.#runtime.execStream(id, { processSpec: process, streams, directory, signal });
+  }
+
+  attachPoint({ id, bundle }: { id: ContainerId; bundle: string }): AttachPoint {
+    return {
+      socketPath: attachSocketPath(this.options.socketDirectory, id),
+      resize: (size) => resizeTerminal(bundle, size),
+    };
   }
 
   async reopenLog(

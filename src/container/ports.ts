@@ -4,6 +4,7 @@
  * @module
  */
 import type { ContainerId, SandboxId } from "../base/ids.ts";
+import type { ProcessStreams, TerminalSize } from "../streaming/handlers.ts";
 import type { ProcessIdentity } from "./types.ts";
 
 /** The parts of an image's configuration that a container takes over. */
@@ -67,6 +68,14 @@ export interface ExecResult {
   readonly timedOut: boolean;
 }
 
+/** The way to a container's own streams. */
+export interface AttachPoint {
+  /** A unix socket with message boundaries: packets from it begin with the number of the stream (2, 3). */
+  readonly socketPath: string;
+  /** @throws FailedPreconditionError when there is no monitor */
+  resize(size: TerminalSize): void;
+}
+
 /** One runtime handler: the OCI runtime with the monitor that runs it. */
 export interface ContainerRuntime {
   readonly name: string;
@@ -85,6 +94,14 @@ export interface ContainerRuntime {
     request: { process: object; timeoutMs: number },
     options: { signal: AbortSignal },
   ): Promise<ExecResult>;
+  /** Runs a process with its streams connected, to its end; gives the exit code. */
+  execStream(
+    id: ContainerId,
+    request: { process: { readonly terminal?: boolean }; streams: ProcessStreams },
+    options: { signal: AbortSignal },
+  ): Promise<number>;
+  /** Where the monitor hands out the container's own streams, and how its terminal's size is set. */
+  attachPoint(container: { id: ContainerId; bundle: string }): AttachPoint;
   /** Makes the monitor open its log file anew. */
   reopenLog(container: { bundle: string; logFile: string }, options: { signal: AbortSignal }): Promise<void>;
   /** Whether the runtime says that the container has been started. */

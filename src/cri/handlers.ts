@@ -8,10 +8,12 @@ import type {
   NodeOperations,
   SandboxOperations,
   StatsOperations,
+  StreamingOperations,
 } from "./operations.ts";
 import { sandboxHandlers } from "./sandboxes.ts";
 import type { ImageHandlers, RuntimeHandlers } from "./server.ts";
 import { statsHandlers } from "./stats.ts";
+import { streamingHandlers } from "./streaming.ts";
 
 /** The rest of the daemon, as the handlers see it. */
 export interface CriOperations {
@@ -20,11 +22,12 @@ export interface CriOperations {
   readonly images: ImageOperations;
   readonly node: NodeOperations;
   readonly stats?: StatsOperations;
+  readonly streaming?: StreamingOperations;
 }
 
 /** All handlers of both services; what is not here answers UNIMPLEMENTED. */
 export function criHandlers(operations: CriOperations): { runtime: RuntimeHandlers; image: ImageHandlers } {
-  const { stats } = operations;
+  const { stats, streaming } = operations;
   return {
     runtime: {
       ...nodeHandlers(operations.node),
@@ -32,6 +35,7 @@ export function criHandlers(operations: CriOperations): { runtime: RuntimeHandle
       ...containerHandlers(operations),
       ...execHandlers(operations.containers),
       ...(stats === undefined ? {} : statsHandlers({ ...operations, stats })),
+      ...(streaming === undefined ? {} : streamingHandlers(streaming)),
     },
     image: imageHandlers(operations.images),
   };

@@ -10,6 +10,7 @@ import type { ContainerStats } from "../container/stats.ts";
 import type { ContainerRecord, ContainerSpec } from "../container/types.ts";
 import type { SandboxStats } from "../sandbox/stats.ts";
 import type { SandboxRecord, SandboxSpec } from "../sandbox/types.ts";
+import type { AttachStreamRequest, ExecStreamRequest, PortForwardStreamRequest } from "../streaming/handlers.ts";
 
 /** What every operation that waits takes. */
 export interface Cancellable {
@@ -62,6 +63,16 @@ export interface ContainerOperations {
   reopenLog(id: string, options: Cancellable): Promise<void>;
   /** The OCI configuration that the container was made with, for verbose answers. */
   runtimeSpec(record: ContainerRecord): Promise<unknown>;
+}
+
+/** Streams: the answer is a URL that works once, for a minute. */
+export interface StreamingOperations {
+  /** @throws NotFoundError, FailedPreconditionError unless the container runs; InvalidArgumentError */
+  exec(request: ExecStreamRequest): string;
+  /** @throws NotFoundError, FailedPreconditionError when the container has ended; InvalidArgumentError */
+  attach(request: AttachStreamRequest): string;
+  /** @throws NotFoundError, FailedPreconditionError unless the pod is ready; InvalidArgumentError */
+  portForward(request: PortForwardStreamRequest): string;
 }
 
 /** An image on this node. Immutable: a change of names makes a new object. */

@@ -60,6 +60,11 @@ export interface SpawnOptions {
   readonly cwd?: string;
   /** Child fd number -> our fd. 0, 1 and 2 are /dev/null where they are not named. Our fds stay open here. */
   readonly fds?: ReadonlyMap<number, number>;
+  /**
+   * A terminal that the child opens as 0, 1 and 2. The child leads a session of its own, whose controlling terminal it
+   * becomes.
+   */
+  readonly terminal?: string;
   /** `session`: the leader of its own session; `group` (default): of its own process group. */
   readonly lead?: "session" | "group";
 }
@@ -84,7 +89,7 @@ export interface Child {
  */
 export function spawnProcess(argv: readonly string[], options: SpawnOptions): Child {
   const program = argv[0] ?? "";
-  const { fds = new Map(), cwd, lead = "group" } = options;
+  const { fds = new Map(), cwd, terminal, lead = terminal === undefined ? "group" : "session" } = options;
   const moved: number[] = [];
   const actions = new Uint8Array(FILE_ACTIONS_BYTES);
   const attributes = new Uint8Array(ATTRIBUTES_BYTES);
@@ -94,9 +99,9 @@ export function spawnProcess(argv: readonly string[], options: SpawnOptions): Ch
   c.posix_spawn_file_actions_init(actions);
   c.posix_spawnattr_init(attributes);
   try {
-    const devNull = cString("/dev/null");
+    const standard = cString(terminal ?? "/dev/null");
     for (const fd of [0, 1, 2]) {
-      if (!fds.has(fd)) c.posix_spawn_file_actions_addopen(actions, fd, devNull, O_RDWR, 0);
+      if (!fds.has(fd)) c.posix_spawn_file_actions_addopen(actions, fd, standard, O_RDWR, 0);
     }
     for (const [childFd, ourFd] of fds) {
       const high = checked(c.fcntl(ourFd, F_DUPFD_CLOEXEC, FD_FLOOR), "fcntl F_DUPFD_CLOEXEC");

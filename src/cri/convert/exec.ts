@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from "../../base/errors.ts";
-import type { ExecSyncRequest, ExecSyncResponse } from "../gen/api.ts";
+import type { AttachStreamRequest, ExecStreamRequest } from "../../streaming/handlers.ts";
+import type { AttachRequest, ExecRequest, ExecSyncRequest, ExecSyncResponse } from "../gen/api.ts";
 import type { CommandOutcome } from "../operations.ts";
 import { clean } from "./_checks.ts";
 import { requestId } from "./request_id.ts";
@@ -11,6 +12,17 @@ export function execRequest(request: ExecSyncRequest): { id: string; command: st
   if (request.cmd.length === 0) throw new InvalidArgumentError("cmd is empty");
   const command = request.cmd.map((word) => clean(word, "cmd"));
   return { id, command, timeoutMs: execTimeoutMs(request.timeout) };
+}
+
+/** A command to run with streams; which of them make sense is checked where they are served. */
+export function execStreamRequest({ containerId, cmd, ...streams }: ExecRequest): ExecStreamRequest {
+  const command = cmd.map((word) => clean(word, "cmd"));
+  return { containerId: requestId(containerId, "container_id"), command, ...streams };
+}
+
+/** A wish to be connected to a container. */
+export function attachStreamRequest({ containerId, ...streams }: AttachRequest): AttachStreamRequest {
+  return { containerId: requestId(containerId, "container_id"), ...streams };
 }
 
 /** A command that ran out of time is an answer, not an error: so a probe fails, and is not merely unknown. */

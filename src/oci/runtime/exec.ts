@@ -1,19 +1,16 @@
 import type { Socket } from "node:net";
 import { openPipe, type OwnedFd, readableOf } from "../../linux/pipe.ts";
-import { identify, killTree, readProcess } from "../../linux/process.ts";
 import { type Child, type ExitStatus, spawnProcess } from "../../linux/spawn.ts";
 import { Capture, OutputBudget } from "./_capture.ts";
-import { RuntimeError } from "./errors.ts";
+import { execFailure, killExec, type Program, readPid, within, writeFiles } from "./_exec_process.ts";
 import type { ExecFiles } from "./runtime.ts";
 
-const SIGKILL = 9;
 /** CRI-O's limit for stdout and stderr together. */
 const DEFAULT_OUTPUT_BYTES = 16 * 1024 * 1024;
 /** How long output is still read after the process has ended, when something that it left behind holds a pipe. */
 const DEFAULT_DRAIN_MS = 250;
 /** How long a runtime may take to go once its process is killed. */
 const KILL_MS = 2000;
-let serial = 0;
 
 export interface ExecRequest {
   /** OCI runtime-spec "process" object; `terminal` is false. */
@@ -36,12 +33,6 @@ export interface ExecOutcome {
   readonly timedOut: boolean;
   /** Output was dropped. */
   readonly truncated: boolean;
-}
-
-interface Program {
-  readonly name: string;
-  readonly env: Readonly<Record<string, string>>;
-  argumentsFor(files: ExecFiles): string[];
 }
 
 /**
@@ -71,7 +62,9 @@ export async function runExec(
   await within(Promise.all([stdout.ended, stderr.ended]), ended === "timeout" ? 0 : drainMs);
   const output = { stdout: stdout.capture.bytes(), stderr: stderr.capture.bytes(), truncated: budget.exceeded };
   if (ended === "timeout") return { ...output, exitCode: -1, timedOut: true };
-  if (ended.exitCode !== 0 && readPid(files.pidFile) === undefined) throw failure(program, id, { ended, ...output });
+  if (ended.exitCode !== 0 && readPid(files.pidFile) === undefined) {
+    throw execFailure(program, id, { ended, ...output });
+  }
   return { ...output, exitCode: ended.exitCode, timedOut: false };
 }
 
@@ -120,68 +113,4 @@ async function exitOf(
     clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);
   }
-}
-
-/** Kills the process in the container with all below it, then the runtime. */
-function killExec(child: Child, files: ExecFiles): void {
-  const pid = readPid(files.pidFile);
-  const inside = pid === undefined ? undefined : identify(pid);
-  // The file's word counts only for a child of the runtime that we started: pids are used again.
-  if (inside !== undefined && readProcess(inside.pid)?.parentPid === child.pid) killTree(inside);
-  const runtime = identify(child.pid);
-  if (runtime !== undefined) killTree(runtime);
-  child.kill(SIGKILL);
-}
-
-interface Files extends ExecFiles, Disposable {}
-
-/** tmpfs, two small files: some 50 us, where going through the thread pool takes several times as long. */
-function writeFiles({ directory, processSpec }: ExecRequest): Files {
-  const base = `${directory}/exec-${Deno.pid}-${serial++}`;
-  const files = { processFile: `${base}.json`, pidFile: `${base}.pid` };
-  Deno.writeTextFileSync(files.processFile, JSON.stringify(processSpec), { mode: 0o600 });
-  return {
-    ...files,
-    [Symbol.dispose]: (): void => {
-      removeFile(files.processFile);
-      removeFile(files.pidFile);
-    },
-  };
-}
-
-function removeFile(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-}
-
-function readPid(path: string): number | undefined {
-  try {
-    const pid = Number(Deno.readTextFileSync(path).trim());
-    return Number.isInteger(pid) && pid > 0 ? pid : undefined;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-function failure(
-  program: Program,
-  id: string,
-  result: { readonly ended: ExitStatus; readonly stderr: Uint8Array },
-): RuntimeError {
-  const { ended } = result;
-  const ending = ended.signal === undefined ? `exit code ${ended.exitCode}` : `ended by signal ${ended.signal}`;
-  const stderr = new TextDecoder().decode(result.stderr);
-  return new RuntimeError({ runtime: program.name, command: "exec", containerId: id, stderr, ending });
-}
-
-/** Waits for `work`, but not longer than this. */
-async function within(work: Promise<unknown>, ms: number): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([work, promise]);
-  clearTimeout(timer);
 }

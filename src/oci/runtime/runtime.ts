@@ -1,6 +1,8 @@
 import { type CommandResult, commandResult, DEFAULT_PATH } from "../../linux/command.ts";
+import type { Program } from "./_exec_process.ts";
 import { RuntimeError, type RuntimeFailure } from "./errors.ts";
 import { type ExecOutcome, type ExecRequest, runExec } from "./exec.ts";
+import { type ExecStreamOptions, runExecStream } from "./exec_stream.ts";
 import { parseFeatures, parseVersion, type RuntimeFeatures, type RuntimeVersion } from "./version.ts";
 
 export interface RuntimeOptions {
@@ -178,9 +180,20 @@ export class OciRuntime {
    * @throws RuntimeError when it cannot be started; the signal's reason when aborted (the process is killed)
    */
   execSync(id: string, request: ExecRequest): Promise<ExecOutcome> {
-    return runExec({ name: this.name, env: this.#env, argumentsFor: (files) => this.execArguments(id, files) }, id, {
-      request,
-    });
+    return runExec(this.#execProgram(id), id, { request });
+  }
+
+  /**
+   * Runs a process in a container to its end with its streams connected to somebody; gives its exit code.
+   *
+   * @throws RuntimeError when it cannot be started; the signal's reason when aborted (the process is killed)
+   */
+  execStream(id: string, options: ExecStreamOptions): Promise<number> {
+    return runExecStream(this.#execProgram(id), id, options);
+  }
+
+  #execProgram(id: string): Program {
+    return { name: this.name, env: this.#env, argumentsFor: (files) => this.execArguments(id, files) };
   }
 
   /** Runs a command that may find nothing to do; false then. */

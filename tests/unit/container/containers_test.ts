@@ -90,6 +90,8 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
     pause: () => Promise.resolve(),
     resume: () => Promise.resolve(),
     execSync: () => Promise.reject(new Error("not here")),
+    execStream: () => Promise.reject(new Error("not here")),
+    attachPoint: () => ({ socketPath: "/nowhere/attach", resize: () => {} }),
     reopenLog: () => Promise.resolve(),
     wasStarted: (id) => Promise.resolve(host.inRuntime.get(id) === "running"),
   };
