@@ -24,7 +24,9 @@ Deno.test("killed at random moments of 8-way churn, the daemon finds everything 
     churn.daemonIsAway();
     await lab.daemon.stop("SIGKILL");
     await lab.daemon.start();
-    faults.push(...(await churn.differences()).map((line) => `after kill ${i}: ${line}`));
+    for (const line of await churn.differences()) {
+      if (faults.every((known) => !known.endsWith(line))) faults.push(`after kill ${i}: ${line}`);
+    }
     churn.daemonIsBack();
   }
   churn.finish();

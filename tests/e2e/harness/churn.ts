@@ -1,4 +1,4 @@
-import { ContainerState, PodSandboxState } from "../../../src/cri/gen/api.ts";
+import { ContainerState, type PodSandboxConfig, PodSandboxState } from "../../../src/cri/gen/api.ts";
 import { containerConfig, podConfig, SLEEPER } from "./pods.ts";
 import type { Lab } from "./lab.ts";
 
@@ -110,19 +110,39 @@ export class Churn {
 
   async #worker(): Promise<void> {
     while (!this.#stopping) {
-      await this.#daemonBack;
-      const kills = this.#kills;
-      try {
-        await this.#onePod();
-      } catch (error) {
-        if (kills === this.#kills) this.#failures.push(error instanceof Error ? error.message : String(error));
-      }
+      const config = podConfig(this.lab.pod(`churn-${this.#serial++}`));
+      if (!(await this.#attempt(() => this.#onePod(config)))) continue;
+      // What a kill interrupted is asked for again and removed, as a kubelet does it.
+      while (await this.#attempt(() => this.#clearAway(config)));
     }
   }
 
-  async #onePod(): Promise<void> {
+  /** @returns whether a kill made it fail */
+  async #attempt(work: () => Promise<void>): Promise<boolean> {
+    await this.#daemonBack;
+    const kills = this.#kills;
+    try {
+      await work();
+      return false;
+    } catch (error) {
+      if (kills !== this.#kills) return true;
+      this.#failures.push(error instanceof Error ? error.message : String(error));
+      return false;
+    }
+  }
+
+  async #clearAway(config: PodSandboxConfig): Promise<void> {
     const { client } = this.lab.daemon;
-    const config = podConfig(this.lab.pod(`churn-${this.#serial++}`));
+    const { podSandboxId } = await client.call("runPodSandbox", { config });
+    const known = this.#pods.get(podSandboxId);
+    if (known !== undefined) known.leaving = true;
+    await client.call("stopPodSandbox", { podSandboxId });
+    await client.call("removePodSandbox", { podSandboxId });
+    this.#pods.delete(podSandboxId);
+  }
+
+  async #onePod(config: PodSandboxConfig): Promise<void> {
+    const { client } = this.lab.daemon;
     await Deno.mkdir(config.logDirectory, { recursive: true });
     const { podSandboxId } = await client.call("runPodSandbox", { config });
     const pod: Pod = { id: podSandboxId, leaving: false, containers: new Map() };

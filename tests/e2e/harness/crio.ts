@@ -17,6 +17,8 @@ export interface CrioOptions {
   /** Registries, as `host:port`, that speak plain HTTP. */
   readonly insecureRegistries?: readonly string[];
   readonly network: PodNetwork;
+  /** Looked into for CNI plugins before the machine's own. */
+  readonly pluginDirectory?: string;
   /** Added to crio.conf as it is. */
   readonly extraConfig?: string;
   readonly logLevel?: string;
@@ -76,7 +78,7 @@ export function cniPluginDir(): string {
 }
 
 function crioConf(options: CrioOptions): string {
-  const { directory, defaultRuntime = "crun" } = options;
+  const { directory, defaultRuntime = "crun", pluginDirectory } = options;
   const runtimes = ["crun", "runc"].map((runtime) => ({ runtime, path: findProgram(runtime) }))
     .filter(({ path }) => path !== undefined)
     .map(({ runtime, path }) =>
@@ -106,7 +108,7 @@ pause_command = "${options.pauseCommand ?? ""}"
 signature_policy = "${directory}/policy.json"
 [crio.network]
 network_dir = "${directory}/cni"
-plugin_dirs = ["${cniPluginDir()}"]
+plugin_dirs = [${pluginDirectory === undefined ? "" : `"${pluginDirectory}", `}"${cniPluginDir()}"]
 [crio.nri]
 enable_nri = false
 ${options.extraConfig ?? ""}`;

@@ -11,6 +11,14 @@ import { ImageSpec } from "../../../src/cri/gen/api.ts";
 
 const BRIDGE = "crioe2e0";
 
+export interface LabOptions {
+  readonly defaultRuntime?: "crun" | "runc";
+  /** Looked into for CNI plugins before the machine's own. */
+  readonly pluginDirectory?: string;
+  /** Added to crio.conf as it is. */
+  readonly extraConfig?: string;
+}
+
 /** A crio (or containerd, where E2E_DAEMON says so: to test the tests) on temporary roots with a registry, everything of which can be looked at afterwards. */
 export class Lab implements AsyncDisposable {
   private constructor(
@@ -21,7 +29,7 @@ export class Lab implements AsyncDisposable {
   ) {}
 
   /** Prepares and starts it; the image is not pulled yet. */
-  static async start(): Promise<Lab> {
+  static async start(options: LabOptions = {}): Promise<Lab> {
     await using undo = new AsyncDisposableStack();
     const directory = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "crio-e2e-" });
     undo.defer(() => removeTree(directory));
@@ -31,7 +39,7 @@ export class Lab implements AsyncDisposable {
     const other = Deno.env.get("E2E_DAEMON") === "containerd";
     const daemon = other
       ? await prepareContainerd({ directory, network, registryHost: registry.host })
-      : await prepareLabCrio({ directory, network, registryHost: registry.host });
+      : await prepareLabCrio({ ...options, directory, network, registryHost: registry.host });
     await daemon.start();
     undo.move();
     return new Lab(directory, daemon, registry, cgroup);
@@ -86,12 +94,11 @@ export class Lab implements AsyncDisposable {
 }
 
 function prepareLabCrio(
-  options: { directory: string; network: PodNetwork; registryHost: string },
+  options: LabOptions & { directory: string; network: PodNetwork; registryHost: string },
 ): Promise<CriDaemon> {
-  const { directory, network, registryHost } = options;
+  const { registryHost, ...rest } = options;
   return prepareCrio({
-    directory,
-    network,
+    ...rest,
     insecureRegistries: [registryHost],
     pauseImage: `${registryHost}/bench/pause:1`,
     logLevel: "debug",

@@ -1,7 +1,7 @@
 /**
  * A loopback registry in a process of its own, so that its work is not the client's: `127.0.0.1:port` on stdout, then it
- * serves until stdin ends, or with `--stay` until it is killed. Images: `bench/busybox:1`, `bench/pause:1` and, with
- * `--realistic CACHE_DIR`, `bench/realistic:1`.
+ * serves until stdin ends, or with `--stay` until it is killed. Images: `bench/busybox:1`, `bench/nobody:1` (the same
+ * with `USER nobody`), `bench/pause:1` and, with `--realistic CACHE_DIR`, `bench/realistic:1`.
  *
  * @module
  */
@@ -44,6 +44,8 @@ async function fillCache(directory: string): Promise<string> {
 async function addBusybox(registry: FakeRegistry): Promise<void> {
   const layers = [await busyboxLayer()];
   registry.addImage({ name: "bench/busybox", tag: "1", layers, config: BUSYBOX_CONFIG });
+  const user = { ...BUSYBOX_CONFIG, User: "nobody", WorkingDir: "/work/here", Volumes: { "/data": {} } };
+  registry.addImage({ name: "bench/nobody", tag: "1", layers, config: { ...user, StopSignal: "SIGINT" } });
   const entrypoint = { ...BUSYBOX_CONFIG, Entrypoint: ["/bin/sleep", "1000000000"], Cmd: [] };
   const image = buildImage({ layers, config: entrypoint });
   for (const bytes of image.blobs.values()) registry.addBlob(bytes);
