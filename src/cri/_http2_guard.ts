@@ -2,8 +2,11 @@ import http2 from "node:http2";
 
 /** The part of a session that is guarded. */
 interface Session {
+  readonly closed: boolean;
+  readonly destroyed: boolean;
   close(callback?: () => void): void;
   destroy(...reason: unknown[]): void;
+  once(event: "close", listener: () => void): unknown;
 }
 
 /**
@@ -29,6 +32,10 @@ export function withGuardedSessions<T>(create: () => T): T {
 
 function guard(session: Session): void {
   const { close, destroy } = session;
-  session.close = (callback): void => void setImmediate(() => close.call(session, callback));
+  session.close = (callback): void => {
+    if (session.closed || session.destroyed) return;
+    if (callback !== undefined) session.once("close", callback);
+    setImmediate(() => close.call(session));
+  };
   session.destroy = (...reason): void => void setImmediate(() => destroy.apply(session, reason));
 }
