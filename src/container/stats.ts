@@ -81,10 +81,9 @@ export class ContainerStatsReader {
   }
 
   async #read(record: ContainerRecord, layerLimit: Promise<undefined>): Promise<ContainerStats> {
-    const { driver, cgroups, layers, clock } = this.deps;
-    const place = { driver, parent: record.cgroupParent, id: record.id };
+    const { layers, clock } = this.deps;
     const [cgroup, usage] = await Promise.all([
-      runs(record) ? cgroups.read(containerCgroup(place)) : undefined,
+      runs(record) ? this.#figures(record) : undefined,
       Promise.race([this.#layerUsage(record), layerLimit]),
     ]);
     const layer = { atNanos: clock.nowNanos(), mountpoint: layers.mountpoint };
@@ -93,6 +92,18 @@ export class ContainerStatsReader {
       ...(cgroup === undefined ? {} : { cgroup }),
       writableLayer: usage === undefined ? layer : { ...layer, usage },
     };
+  }
+
+  /** One cgroup that cannot be read takes nothing away from the answer about the others. */
+  async #figures(record: ContainerRecord): Promise<CgroupStats | undefined> {
+    const { driver, cgroups, log } = this.deps;
+    try {
+      // Throws for a record of a time when the node had another cgroup driver.
+      return await cgroups.read(containerCgroup({ driver, parent: record.cgroupParent, id: record.id }));
+    } catch (error) {
+      log.warn(`cannot read the cgroup: ${messageOf(error)}`, { container: record.id });
+      return undefined;
+    }
   }
 
   /** A layer that cannot be measured takes nothing else away from the answer. */

@@ -1,6 +1,7 @@
 import { abortable } from "../base/keyed_mutex.ts";
 import type { Clock } from "../base/clock.ts";
-import { NotFoundError } from "../base/errors.ts";
+import { messageOf, NotFoundError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
 import { type CgroupDriver, podCgroup } from "../cgroup/paths.ts";
 import type { CgroupStats } from "../cgroup/stats/cgroup_stats.ts";
 import type { MemoryStats } from "../cgroup/stats/memory.ts";
@@ -37,6 +38,7 @@ export interface SandboxStatsDeps {
   readonly containers: { list(): Iterable<ContainerRecord> };
   readonly sandboxes: { list(): Iterable<SandboxRecord> };
   readonly clock: Clock;
+  readonly log: Logger;
 }
 
 /** The figures of pods, at most a second old. */
@@ -78,14 +80,36 @@ export class SandboxStatsReader {
     record: SandboxRecord,
     { containers, ownCgroup }: { readonly containers: readonly ContainerStats[]; readonly ownCgroup: boolean },
   ): Promise<SandboxStats> {
-    const { driver, cgroups, interfaces, clock } = this.deps;
-    const pin = record.namespaces.network;
+    const { clock } = this.deps;
     const [pod, network] = await Promise.all([
-      ownCgroup ? cgroups.read(podCgroup({ driver, parent: record.cgroupParent })) : undefined,
-      pin === undefined ? undefined : interfaces.read(pin),
+      ownCgroup ? this.#figures(record) : undefined,
+      this.#network(record),
     ]);
     const cgroup = pod ?? sumOf(containers.flatMap((one) => one.cgroup ?? []), clock.nowNanos());
     return { record, cgroup, ...(network === undefined ? {} : { network }), containers };
+  }
+
+  /** One pod that cannot be read takes nothing away from the answer about the others. */
+  async #figures(record: SandboxRecord): Promise<CgroupStats | undefined> {
+    const { driver, cgroups, log } = this.deps;
+    try {
+      // Throws for a record of a time when the node had another cgroup driver.
+      return await cgroups.read(podCgroup({ driver, parent: record.cgroupParent }));
+    } catch (error) {
+      log.warn(`cannot read the cgroup of a pod: ${messageOf(error)}`, { sandbox: record.id });
+      return undefined;
+    }
+  }
+
+  async #network(record: SandboxRecord): Promise<NetworkStats | undefined> {
+    const pin = record.namespaces.network;
+    if (pin === undefined) return undefined;
+    try {
+      return await this.deps.interfaces.read(pin);
+    } catch (error) {
+      this.deps.log.warn(`cannot read the interfaces of a pod: ${messageOf(error)}`, { sandbox: record.id });
+      return undefined;
+    }
   }
 
   /** Cgroups that several pods were given: their figures are nobody's. */

@@ -178,6 +178,7 @@ Deno.test("lists of 50 pods and their containers come from the kernel, without t
       containers: { list: () => containers },
       sandboxes: { list: () => pods },
       clock,
+      log: silentLogger,
     });
     const listed = await sandboxStats.list(pods);
     deepEqual(listed.map((pod) => pod.containers.length), pods.map(() => 1));

@@ -77,6 +77,16 @@ Deno.test("ContainerStatsReader goes on when a layer cannot be measured; only wh
   deepEqual(lines, ["cannot measure the writable layer: disk on fire"]);
 });
 
+Deno.test("ContainerStatsReader.list() leaves out a container of another cgroup driver, and says why", async () => {
+  const good = container("running");
+  const old = { ...container("running"), cgroupParent: "kubepods-x.slice" };
+  const lines: string[] = [];
+  const log: Logger = { ...silentLogger, warn: (message) => void lines.push(message) };
+  const listed = await reader(new Map([[pathOf(good), stats(1n)]]), { log }).list([old, good]);
+  deepEqual(listed.map(({ record }) => record.id), [good.id]);
+  equal(lines.length, 1);
+});
+
 Deno.test("ContainerStatsReader rejects when the caller goes away", async () => {
   const record = container("running");
   const never = new Promise<never>(() => {});

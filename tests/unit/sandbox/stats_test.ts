@@ -1,4 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
+import { silentLogger } from "../../../src/base/logger.ts";
 import type { CgroupStats } from "../../../src/cgroup/stats/cgroup_stats.ts";
 import type { ContainerStats } from "../../../src/container/stats.ts";
 import type { ContainerRecord } from "../../../src/container/types.ts";
@@ -34,13 +35,19 @@ function figures(n: number): CgroupStats {
 function reader(
   pods: readonly SandboxRecord[],
   containers: ReadonlyArray<readonly [ContainerRecord, CgroupStats]> = [],
-): { stats: SandboxStatsReader; cgroups: Map<string, CgroupStats> } {
+): { stats: SandboxStatsReader; cgroups: Map<string, CgroupStats>; warnings: string[] } {
+  const warnings: string[] = [];
   const cgroups = new Map<string, CgroupStats>();
   const byRecord = new Map(containers);
   const stats = new SandboxStatsReader({
     driver: "cgroupfs",
     cgroups: { read: (path) => Promise.resolve(cgroups.get(path)) },
-    interfaces: { read: (pin) => Promise.resolve(pin === "/run/netns/x" ? NETWORK : undefined) },
+    interfaces: {
+      read: (pin) =>
+        pin === "/run/netns/bad"
+          ? Promise.reject(new Error("no descriptor left"))
+          : Promise.resolve(pin === "/run/netns/x" ? NETWORK : undefined),
+    },
     containerStats: {
       list: (records) =>
         Promise.resolve([...records].flatMap((record): ContainerStats[] => {
@@ -51,8 +58,9 @@ function reader(
     containers: { list: () => byRecord.keys() },
     sandboxes: { list: () => pods },
     clock: { nowNanos: () => 99n, monotonicMs: () => 0 },
+    log: { ...silentLogger, warn: (message) => void warnings.push(message) },
   });
-  return { stats, cgroups };
+  return { stats, cgroups, warnings };
 }
 
 Deno.test("SandboxStatsReader.list() reads the pod's own cgroup and network, with its containers", async () => {
@@ -99,4 +107,16 @@ Deno.test("SandboxStatsReader gives no network for a pod on the node's, nothing 
   cgroups.set("/h", figures(1)).set("/o", figures(2));
   equal((await stats.get(host)).network, undefined);
   deepEqual(await stats.get(off), { record: off, containers: [] });
+});
+
+Deno.test("SandboxStatsReader gives the other pods when one cannot be read, and says why", async () => {
+  const good = pod("/kubepods/good");
+  const bad = pod("kubepods-x.slice", { namespaces: { network: "/run/netns/bad" } });
+  const { stats, cgroups, warnings } = reader([bad, good]);
+  cgroups.set("/kubepods/good", figures(1));
+  const [first, second] = await stats.list([bad, good]);
+  equal(first?.network, undefined);
+  deepEqual(first?.cgroup?.pids, { current: 0 });
+  deepEqual(second?.cgroup, figures(1));
+  equal(warnings.length, 2);
 });
