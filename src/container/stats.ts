@@ -25,6 +25,7 @@ export interface WritableLayer {
   readonly usage?: { readonly bytes: number; readonly inodes: number };
 }
 
+/** Where the figures come from. */
 export interface ContainerStatsDeps {
   readonly driver: CgroupDriver;
   readonly cgroups: {

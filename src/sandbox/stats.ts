@@ -22,6 +22,7 @@ export interface SandboxStats {
   readonly containers: readonly ContainerStats[];
 }
 
+/** Where the figures come from. */
 export interface SandboxStatsDeps {
   readonly driver: CgroupDriver;
   readonly cgroups: {

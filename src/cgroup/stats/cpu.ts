@@ -1,6 +1,7 @@
 import { type ControllerFiles, keyed, type ReadText, singleBig } from "./_parse.ts";
 import { type Pressure, pressure } from "./pressure.ts";
 
+/** What cpuStats is read from. */
 export const CPU_FILES: ControllerFiles = { v1: { cpuacct: ["cpuacct.usage"] }, v2: ["cpu.stat", "cpu.pressure"] };
 
 /** CPU time that a cgroup has used. */

@@ -1,9 +1,10 @@
 import type { ControllerFiles, ReadText } from "./_parse.ts";
 import { type Pressure, pressure } from "./pressure.ts";
 
-/** The CRI asks for nothing but pressure, which v1 does not keep. */
+/** What ioStats is read from. The CRI asks for nothing but pressure, which v1 does not keep. */
 export const IO_FILES: ControllerFiles = { v1: {}, v2: ["io.pressure"] };
 
+/** How long tasks of a cgroup waited for disks. */
 export interface IoStats {
   readonly pressure: Pressure;
 }

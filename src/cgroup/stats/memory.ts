@@ -1,6 +1,7 @@
 import { type ControllerFiles, keyed, limit, type ReadText, single } from "./_parse.ts";
 import { type Pressure, pressure } from "./pressure.ts";
 
+/** What memoryStats is read from. */
 export const MEMORY_FILES: ControllerFiles = {
   v1: { memory: ["memory.usage_in_bytes", "memory.stat"] },
   v2: ["memory.current", "memory.stat", "memory.max", "memory.pressure"],

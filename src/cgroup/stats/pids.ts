@@ -1,5 +1,6 @@
 import { type ControllerFiles, type ReadText, single } from "./_parse.ts";
 
+/** What pidsStats is read from. */
 export const PIDS_FILES: ControllerFiles = { v1: { pids: ["pids.current"] }, v2: ["pids.current"] };
 
 /** Processes and threads: what the pids limit counts. */

@@ -1,5 +1,6 @@
 import { type ControllerFiles, keyed, limit, type ReadText, single } from "./_parse.ts";
 
+/** What swapStats is read from. */
 export const SWAP_FILES: ControllerFiles = {
   v1: { memory: ["memory.stat"] },
   v2: ["memory.swap.current", "memory.swap.max"],

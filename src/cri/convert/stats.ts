@@ -26,6 +26,7 @@ import type {
 /** The interface that holds a pod's address; every CNI runtime calls it so. */
 const DEFAULT_INTERFACE = "eth0";
 
+/** Who a container's figures are about. */
 export function containerAttributes({ id, spec }: ContainerRecord): ContainerAttributes {
   return {
     id,
@@ -35,6 +36,7 @@ export function containerAttributes({ id, spec }: ContainerRecord): ContainerAtt
   };
 }
 
+/** Who a pod's figures are about. */
 export function sandboxAttributes({ id, spec }: SandboxRecord): PodSandboxAttributes {
   const { name, uid, namespace, attempt } = spec.metadata;
   return {
