@@ -234,6 +234,7 @@ async function buildPods(
     }),
     mounts: new NodeMounts(),
     cgroups,
+    killNaming: (id) => processes.killNaming(id),
     clock: systemClock,
     log,
     runDirectory: places.sandboxes,
@@ -271,11 +272,11 @@ async function exitOf(record: ContainerRecord, config: Config): Promise<Containe
 }
 
 async function watchExits(pods: Pods, config: Config, log: Logger): Promise<AsyncDisposable> {
-  const onExit = (exit: { id: string }): void => {
+  const onExit = (exit: Omit<ContainerExit, "oomKilled">): void => {
     const record = pods.records.get(exit.id);
     if (record === undefined || record.state === "exited") return;
-    exitOf(record, config)
-      .then((full) => full === undefined ? undefined : pods.containers.handleExit(full))
+    wasOomKilled(record.directory)
+      .then((oomKilled) => pods.containers.handleExit({ ...exit, oomKilled }))
       .catch((error) => log.error(`exit could not be recorded: ${messageOf(error)}`, { container: exit.id }));
   };
   return await ExitWatcher.start({ directory: config.runtime.containerExitsDir, log, onExit });

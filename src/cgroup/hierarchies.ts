@@ -37,6 +37,16 @@ export function processDirectory(layout: CgroupLayout, path: string): string {
   return below(layout.unified ?? Object.values(layout.v1)[0] ?? "/sys/fs/cgroup", path);
 }
 
+/** Controllers that count what processes use; a monitor is put into these only. */
+const ACCOUNTING = ["memory", "cpu", "cpuacct", "pids"];
+
+/** The directories of a cgroup that serves only to count what its members use. */
+export function accountingDirectories(layout: CgroupLayout, path: string): string[] {
+  if (layout.mode === "v2") return layout.unified === undefined ? [] : [below(layout.unified, path)];
+  const mounts = ACCOUNTING.map((controller) => layout.v1[controller]).filter((mount) => mount !== undefined);
+  return [...new Set(mounts)].map((mount) => below(mount, path));
+}
+
 function below(mount: string, path: string): string {
   return path === "/" ? mount : mount + path;
 }

@@ -2,7 +2,7 @@ import { FailedPreconditionError } from "../base/errors.ts";
 import { sleep } from "../base/clock.ts";
 import type { CgroupLayout } from "../linux/host.ts";
 import { sendSignal } from "../linux/spawn.ts";
-import { directoriesOf, processDirectory } from "./hierarchies.ts";
+import { accountingDirectories, directoriesOf, processDirectory } from "./hierarchies.ts";
 
 const SIGKILL = 9;
 /** How long members may take to go after SIGKILL before a removal gives up. */
@@ -48,6 +48,35 @@ export class CgroupTree {
     const cpuset = this.layout.v1["cpuset"];
     const own = directoriesOf(this.layout, path).filter((dir) => cpuset === undefined || !dir.startsWith(`${cpuset}/`));
     await Promise.all(own.map((dir) => writeIfThere(`${dir}/cgroup.procs`, String(pid))));
+  }
+
+  /**
+   * Puts a process into a cgroup that only counts what it uses: fewer hierarchies than `create`, which with cgroup v1
+   * saves two thirds of some forty file operations for each container.
+   */
+  async account(path: string, pid: number): Promise<void> {
+    await Promise.all(
+      accountingDirectories(this.layout, path).map(async (directory) => {
+        await makeLeaf(directory);
+        await writeIfThere(`${directory}/cgroup.procs`, String(pid));
+      }),
+    );
+  }
+
+  /** Removes what `account` made. Absent is fine. @throws as {@link remove} */
+  async removeAccount(path: string): Promise<void> {
+    const directories = accountingDirectories(this.layout, path);
+    const removed = await Promise.all(directories.map(removeLeaf));
+    if (!removed.every(Boolean)) await this.remove(path);
+  }
+
+  /**
+   * Removes a cgroup that its runtime has removed already, as a rule; then one look is enough.
+   *
+   * @throws as {@link remove}
+   */
+  async removeLeftover(path: string): Promise<void> {
+    if (isThere(processDirectory(this.layout, path))) await this.remove(path);
   }
 
   /** Pids in a cgroup and in all below it; none when it does not exist. */
@@ -109,6 +138,28 @@ async function makeDirectory(directory: string): Promise<boolean> {
   if (await isDirectory(directory)) return false;
   await Deno.mkdir(directory, { recursive: true });
   return true;
+}
+
+/** Makes one directory; its parents only when they are missing. */
+async function makeLeaf(directory: string): Promise<void> {
+  try {
+    await Deno.mkdir(directory);
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return;
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    await Deno.mkdir(directory, { recursive: true });
+  }
+}
+
+/** In memory, some microseconds: not worth a trip to the thread pool. */
+function isThere(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -74,8 +74,6 @@ function monitorPlacement(
   }
   if (handler.monitorCgroup !== "pod") return undefined;
   return async ({ id, cgroupParent }, pid) => {
-    const path = monitorCgroup({ driver, parent: cgroupParent, id });
-    await tree.create(path);
-    await tree.addProcess(path, pid);
+    await tree.account(monitorCgroup({ driver, parent: cgroupParent, id }), pid);
   };
 }

@@ -31,6 +31,9 @@ export class NodeCgroups implements ContainerCgroups {
 
   async remove(parent: string, id: string): Promise<void> {
     const place = { driver: this.driver, parent, id };
-    await Promise.all([this.tree.remove(containerCgroup(place)), this.tree.remove(monitorCgroup(place))]);
+    await Promise.all([
+      this.tree.removeLeftover(containerCgroup(place)),
+      this.tree.removeAccount(monitorCgroup(place)),
+    ]);
   }
 }

@@ -96,7 +96,11 @@ export class ExitWatcher implements AsyncDisposable {
       try {
         if (event.flag === "rescan") await this.scan();
         if (event.kind === "access") continue; // our own reading
-        for (const path of event.paths) await this.#look(path.slice(path.lastIndexOf("/") + 1));
+        for (const path of event.paths) {
+          const id = path.slice(path.lastIndexOf("/") + 1);
+          if (event.kind === "remove") this.#seen.delete(id);
+          else if (!this.#seen.has(id)) await this.#look(id);
+        }
       } catch (error) {
         this.#options.log.error("cannot read exit files", { error: messageOf(error) });
       }
