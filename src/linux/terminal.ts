@@ -10,6 +10,7 @@ const libc = lazyLibc({
   cfmakeraw: { parameters: ["buffer"], result: "void" },
   tcsetattr: { parameters: ["i32", "i32", "buffer"], result: "i32" },
   ioctl: { parameters: ["i32", "u64", "buffer"], result: "i32" },
+  syscall: { parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
 });
 
 const O_RDWR = 2;
@@ -22,6 +23,9 @@ const TCSANOW = 0;
 /** asm-generic/ioctls.h, the same on x86_64 and aarch64. */
 const TIOCSWINSZ = 0x5414n;
 const NAME_BYTES = 128;
+/** asm-generic/unistd.h; both have the same number on every architecture. glibc has names for them from 2.36 on. */
+const SYS_PIDFD_OPEN = 434n;
+const SYS_PIDFD_GETFD = 438n;
 
 /** A pseudo-terminal: our side, and the path of the side that a program gets. */
 export interface Terminal {
@@ -66,4 +70,39 @@ export function openTerminal(): Terminal {
 export function setTerminalSize(fd: number, size: { readonly width: number; readonly height: number }): void {
   // struct winsize of asm-generic/termios.h: rows, columns, and two fields in pixels. FFI ioctl(2): sets four numbers.
   checked(libc().ioctl(fd, TIOCSWINSZ, new Uint16Array([size.height, size.width, 0, 0])), "ioctl TIOCSWINSZ");
+}
+
+/**
+ * Sets the size of each terminal that a process of ours is the master of, as a runtime is of the one inside the
+ * container. Not every runtime passes a new size on by itself. Nothing happens when the process is gone or has none.
+ */
+export function resizeTerminalsOf(pid: number, size: { readonly width: number; readonly height: number }): void {
+  for (const number of masterFds(pid)) {
+    // FFI pidfd_open(2), pidfd_getfd(2): look a process and one of its descriptors up; neither waits. -1: it is gone.
+    const process = Number(libc().syscall(SYS_PIDFD_OPEN, BigInt(pid), 0n, 0n));
+    if (process === -1) return;
+    using _process = new OwnedFd(process);
+    const copy = Number(libc().syscall(SYS_PIDFD_GETFD, BigInt(process), BigInt(number), 0n));
+    if (copy === -1) continue;
+    using master = new OwnedFd(copy);
+    libc().ioctl(master.fd, TIOCSWINSZ, new Uint16Array([size.height, size.width, 0, 0]));
+  }
+}
+
+function masterFds(pid: number): number[] {
+  try {
+    const entries = [...Deno.readDirSync(`/proc/${pid}/fd`)];
+    return entries.filter(({ name }) => isMaster(`/proc/${pid}/fd/${name}`)).map(({ name }) => Number(name));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+function isMaster(link: string): boolean {
+  try {
+    return Deno.readLinkSync(link).endsWith("/ptmx");
+  } catch {
+    return false;
+  }
 }

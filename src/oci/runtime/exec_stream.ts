@@ -4,7 +4,7 @@ import type { Readable, Writable } from "node:stream";
 import { openPipe, readableOf, writableOf } from "../../linux/pipe.ts";
 import { rawStreamOf } from "../../linux/seqpacket.ts";
 import { type Child, type ExitStatus, spawnProcess } from "../../linux/spawn.ts";
-import { openTerminal, setTerminalSize } from "../../linux/terminal.ts";
+import { openTerminal, resizeTerminalsOf, setTerminalSize } from "../../linux/terminal.ts";
 import { execFailure, killExec, type Program, readPid, within, writeFiles } from "./_exec_process.ts";
 import { Pump } from "./_pump.ts";
 
@@ -115,11 +115,17 @@ function connectTerminal(argv: readonly string[], { streams, env, complaint }: C
   using slave = terminal.slave;
   const masterFd = terminal.master.fd;
   const socket = undo.adopt(rawStreamOf(terminal.master), destroy);
-  // Sizes come as long as the stream is open; its descriptor is not ours to use after that.
+  let runtimePid: number | undefined;
   streams.onResize((size) => {
-    if (!socket.destroyed) setTerminalSize(masterFd, size);
+    // Its descriptor is not ours to use after that.
+    if (socket.destroyed) return;
+    // A runtime takes over the size that it finds at its start. runc passes later ones on, crun 1.8 does not.
+    setTerminalSize(masterFd, size);
+    if (runtimePid !== undefined) resizeTerminalsOf(runtimePid, size);
   });
   const child = spawnProcess(argv, { env, terminal: terminal.path });
+  runtimePid = child.pid;
+  child.exited.then(() => runtimePid = undefined);
   slave.close();
   complaint.listen(socket);
   const pumps = [new Pump(socket, streams.stdout)];
