@@ -16,6 +16,7 @@ export interface JointOptions {
 }
 
 interface Running<T> {
+  readonly cancel: (reason: Error) => void;
   readonly result: Promise<T>;
   readonly beganMs: number;
   stage: string;
@@ -44,7 +45,8 @@ export class JointOperations<T> {
       return await abortable(running.result, options.signal);
     } catch (error) {
       if (!options.signal.aborted) throw error;
-      throw this.#impatient(key, running, options.signal.reason);
+      const { stage, beganMs } = running;
+      throw impatience(`${this.options.what} ${key}`, { stage, beganMs, reason: options.signal.reason });
     }
   }
 
@@ -53,6 +55,12 @@ export class JointOperations<T> {
     for (const [key, running] of this.#running) {
       yield { key, stage: running.stage, elapsedMs: performance.now() - running.beganMs };
     }
+  }
+
+  /** Aborts the signal of the operation under `key`, if there is one, and resolves when it has ended. */
+  async cancel(key: string, reason: Error): Promise<void> {
+    this.#running.get(key)?.cancel(reason);
+    await this.settled(key);
   }
 
   /** Resolves when the operation under `key`, if any, has ended, however it ended. */
@@ -66,6 +74,7 @@ export class JointOperations<T> {
       limit.abort(new DeadlineError(`${this.options.what} ${key}`, running.stage, this.options.limitMs));
     }, this.options.limitMs);
     const running: Running<T> = {
+      cancel: (reason) => limit.abort(reason),
       beganMs: performance.now(),
       stage: "starting",
       result: Promise.resolve().then(() =>
@@ -85,17 +94,23 @@ export class JointOperations<T> {
     this.#running.set(key, running);
     return running;
   }
+}
 
-  #impatient(key: string, running: Running<T>, reason: unknown): Error {
-    const elapsedMs = performance.now() - running.beganMs;
-    const what = `${this.options.what} ${key}`;
-    if (reason instanceof DOMException && reason.name === "TimeoutError") {
-      return new DeadlineError(what, `${running.stage}; it goes on, and a retry joins it`, elapsedMs);
-    }
-    return new CancelledError(
-      `${what}: the caller went away after ${
-        Math.round(elapsedMs)
-      } ms while ${running.stage}; it goes on, and a retry joins it`,
-    );
+/**
+ * What a caller hears whose signal aborted while an operation goes on.
+ *
+ * @param what the operation and on what
+ * @param how.beganMs by `performance.now()`
+ * @param how.reason of the caller's signal
+ */
+export function impatience(what: string, how: { stage: string; beganMs: number; reason: unknown }): Error {
+  const elapsedMs = performance.now() - how.beganMs;
+  if (how.reason instanceof DOMException && how.reason.name === "TimeoutError") {
+    return new DeadlineError(what, `${how.stage}; it goes on, and a retry joins it`, elapsedMs);
   }
+  return new CancelledError(
+    `${what}: the caller went away after ${
+      Math.round(elapsedMs)
+    } ms while ${how.stage}; it goes on, and a retry joins it`,
+  );
 }

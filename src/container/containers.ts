@@ -1,6 +1,6 @@
 import { FailedPreconditionError, NotFoundError } from "../base/errors.ts";
 import type { ContainerId, SandboxId } from "../base/ids.ts";
-import { JointOperations } from "../base/joint_operations.ts";
+import { JointOperations, type OperationContext } from "../base/joint_operations.ts";
 import { KeyedMutex } from "../base/keyed_mutex.ts";
 import type { ProcessStreams } from "../streaming/handlers.ts";
 import { attach } from "./attach.ts";
@@ -17,9 +17,16 @@ import { tearDownContainer } from "./teardown.ts";
 import { transition } from "./transitions.ts";
 import type { ContainerRecord, ContainerSpec } from "./types.ts";
 
+/** Starting takes milliseconds; this is for a runtime that hangs. */
+const START_LIMIT_MS = 120_000;
+const REMOVE_LIMIT_MS = 300_000;
+const FREEZE_LIMIT_MS = 30_000;
+
 /** The containers of this node: the door that `sandbox/`, `cri/` and `status/` use. */
 export class Containers {
   readonly #creates: JointOperations<ContainerId>;
+  readonly #starts: JointOperations<void>;
+  readonly #removals: JointOperations<void>;
   readonly #creating = new Map<SandboxId, Set<string>>();
   readonly #locks = new KeyedMutex<string>();
   readonly #stops: StopLoops;
@@ -28,6 +35,8 @@ export class Containers {
 
   constructor(private readonly deps: ContainerDeps) {
     this.#creates = new JointOperations({ what: "create container", limitMs: deps.node.createTimeoutMs });
+    this.#starts = new JointOperations({ what: "start container", limitMs: START_LIMIT_MS });
+    this.#removals = new JointOperations({ what: "remove container", limitMs: REMOVE_LIMIT_MS });
     this.#stops = new StopLoops(deps);
   }
 
@@ -46,11 +55,19 @@ export class Containers {
     });
   }
 
-  /** @throws NotFoundError, InvalidTransition */
+  /**
+   * Starts a container. A caller that goes away does not stop the runtime half-way; a retry meanwhile joins.
+   *
+   * @throws NotFoundError, InvalidTransition
+   */
   async start(id: string, options: { signal: AbortSignal }): Promise<void> {
     const record = this.require(id);
-    using _lock = await this.#locks.acquire(record.id, options);
-    await startContainer(this.deps, this.require(record.id), options);
+    await this.#starts.run(record.id, options, async (context) => {
+      context.stage("waiting for another operation on it");
+      using _lock = await this.#locks.acquire(record.id, context);
+      context.stage("container runtime start");
+      await startContainer(this.deps, this.require(record.id), context);
+    });
   }
 
   /**
@@ -69,12 +86,18 @@ export class Containers {
    */
   async remove(id: string, options: { signal: AbortSignal }): Promise<void> {
     const found = this.deps.records.find(id);
-    if (found === undefined) return;
-    using _lock = await this.#locks.acquire(found.id, options);
-    const record = this.deps.records.get(found.id);
+    if (found !== undefined) await this.#removals.run(found.id, options, (context) => this.#remove(found.id, context));
+  }
+
+  async #remove(id: ContainerId, context: OperationContext): Promise<void> {
+    context.stage("waiting for another operation on it");
+    using _lock = await this.#locks.acquire(id, context);
+    const record = this.deps.records.get(id);
     if (record === undefined) return;
+    context.stage("container stop");
     if (record.state === "creating") await this.#creates.settled(record.name);
-    else await this.#stops.stop(record, { timeoutMs: 0, signal: options.signal });
+    else await this.#stops.stop(record, { timeoutMs: 0, signal: context.signal });
+    context.stage("container removal");
     const left = this.deps.records.get(record.id);
     if (left !== undefined) await tearDownContainer(this.deps, left);
   }
@@ -139,7 +162,7 @@ export class Containers {
     const record = this.require(id);
     using _lock = await this.#locks.acquire(record.id, options);
     transition(this.require(record.id), "pause");
-    await this.deps.runtimes.find(record.runtimeHandler).pause(record.id, options);
+    await this.deps.runtimes.find(record.runtimeHandler).pause(record.id, freezeLimit());
     await this.deps.records.update(record.id, (now) => transition(now, "pause"));
   }
 
@@ -148,7 +171,7 @@ export class Containers {
     const record = this.require(id);
     using _lock = await this.#locks.acquire(record.id, options);
     transition(this.require(record.id), "resume");
-    await this.deps.runtimes.find(record.runtimeHandler).resume(record.id, options);
+    await this.deps.runtimes.find(record.runtimeHandler).resume(record.id, freezeLimit());
     await this.deps.records.update(record.id, (now) => transition(now, "resume"));
   }
 
@@ -176,9 +199,10 @@ export class Containers {
     return false;
   }
 
-  /** Waits for the creates that run in a pod, then gives all its containers. */
+  /** Ends the creates that run in a pod which is being stopped, then gives all its containers. */
   async ofSandbox(id: SandboxId): Promise<ContainerRecord[]> {
-    await Promise.all([...this.#creating.get(id) ?? []].map((name) => this.#creates.settled(name)));
+    const reason = new FailedPreconditionError(`pod sandbox ${id} is being stopped`);
+    await Promise.all([...this.#creating.get(id) ?? []].map((name) => this.#creates.cancel(name, reason)));
     return [...this.deps.records.values()].filter((record) => record.sandboxId === id);
   }
 
@@ -187,9 +211,9 @@ export class Containers {
     await restoreContainers(this.deps);
   }
 
-  /** Creates that run now, for diagnosis. */
-  stages(): Iterable<{ key: string; stage: string; elapsedMs: number }> {
-    return this.#creates.stages();
+  /** Operations that run now, for diagnosis. */
+  *stages(): Generator<{ key: string; stage: string; elapsedMs: number }> {
+    for (const operations of [this.#creates, this.#starts, this.#removals]) yield* operations.stages();
   }
 
   /** Records an end that a monitor wrote down. */
@@ -197,9 +221,14 @@ export class Containers {
     await this.deps.exits.handle(exit);
   }
 
-  /** The OCI configuration that a container was made with. */
+  /** The OCI configuration that a container was made with; undefined when a reboot or a removal took it away. */
   async runtimeSpec(record: ContainerRecord): Promise<unknown> {
-    return JSON.parse(await Deno.readTextFile(`${record.runDirectory}/config.json`));
+    try {
+      return JSON.parse(await Deno.readTextFile(`${record.runDirectory}/config.json`));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
   }
 
   /** Notes the ends of containers whose monitor and process are both gone; the daemon calls it every ten seconds. */
@@ -220,4 +249,9 @@ export class Containers {
       });
     }
   }
+}
+
+/** The runtime's call is not cut off by a caller that goes away: nobody could tell then what it has done. */
+function freezeLimit(): { signal: AbortSignal } {
+  return { signal: AbortSignal.timeout(FREEZE_LIMIT_MS) };
 }

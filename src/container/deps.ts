@@ -28,6 +28,6 @@ export interface Processes {
   isAlive(process: ProcessIdentity): boolean;
   /** Sends a signal by number; false when the process is gone. */
   signal(process: ProcessIdentity, signal: number): boolean;
-  /** Kills every process whose command line names this id: monitors and runtimes that a crash left behind. */
+  /** Kills every process whose arguments name this id: monitors, runtimes and network plugins that a crash left. */
   killNaming(id: string): Promise<void>;
 }

@@ -3,6 +3,8 @@ import type { ContainerDeps } from "./deps.ts";
 import { InvalidTransition, transition } from "./transitions.ts";
 import type { ContainerRecord } from "./types.ts";
 
+const CLEANUP_MS = 10_000;
+
 /**
  * Lets a created container run.
  *
@@ -14,9 +16,10 @@ export async function startContainer(
   options: { signal: AbortSignal },
 ): Promise<void> {
   if (record.state !== "created") throw new InvalidTransition(record.id, record.state, "start");
+  const runtime = deps.runtimes.find(record.runtimeHandler);
   const startedAtNanos = String(deps.clock.nowNanos());
   try {
-    await deps.runtimes.find(record.runtimeHandler).start(record.id, options);
+    await runtime.start(record.id, options);
   } catch (error) {
     await deps.exits.handle({
       id: record.id,
@@ -24,6 +27,12 @@ export async function startContainer(
       finishedAtNanos: deps.clock.nowNanos(),
       oomKilled: false,
       message: messageOf(error),
+    });
+    // Nothing of it may run on, whatever the runtime did before it failed.
+    await runtime.delete(record.id, { signal: AbortSignal.timeout(CLEANUP_MS) }).catch((left) => {
+      deps.log.warn(`a container that failed to start stays until it is removed: ${messageOf(left)}`, {
+        container: record.id,
+      });
     });
     throw atStage(`start container ${record.id}`, error);
   }

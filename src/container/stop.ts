@@ -1,5 +1,6 @@
 import { FailedPreconditionError, firstFailure, messageOf } from "../base/errors.ts";
 import type { ContainerId } from "../base/ids.ts";
+import { impatience } from "../base/joint_operations.ts";
 import { abortable } from "../base/keyed_mutex.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { noteEndIfOver } from "./restore.ts";
@@ -40,7 +41,14 @@ export class StopLoops {
     const killAtMs = this.deps.clock.monotonicMs() + options.timeoutMs;
     const loop = this.#loops.get(record.id) ?? this.#begin(record, killAtMs);
     loop.hurry(killAtMs);
-    await abortable(loop.done, options.signal);
+    const beganMs = performance.now();
+    try {
+      await abortable(loop.done, options.signal);
+    } catch (error) {
+      if (!options.signal.aborted) throw error;
+      const stage = this.#killing.has(record.id) ? "waiting for its end after SIGKILL" : "waiting for its end";
+      throw impatience(`stop container ${record.id}`, { stage, beganMs, reason: options.signal.reason });
+    }
   }
 
   /** @throws FailedPreconditionError once the container is being killed: no new process may start in it */

@@ -18,8 +18,8 @@ export async function tearDownContainer(deps: ContainerDeps, record: ContainerRe
     const runtime = deps.runtimes.find(record.runtimeHandler);
     await runtime.delete(record.id, { signal: AbortSignal.timeout(STEP_LIMIT_MS) });
   }
-  // The monitor leaves once its container is gone; one that hangs must not keep the cgroup.
-  if (record.monitor !== undefined && record.state !== "exited") processes.signal(record.monitor, SIGKILL);
+  // Nothing is left to watch. A monitor that hangs must not keep the cgroup, nor a late one write an exit file.
+  if (record.monitor !== undefined) processes.signal(record.monitor, SIGKILL);
   const [removedCgroups, removedRootfs] = await Promise.allSettled([
     cgroups.remove(record.cgroupParent, record.id),
     rootfs.remove(record.id),

@@ -56,6 +56,7 @@ export class Call {
   readonly context: RequestContext;
   readonly #beganMs = performance.now();
   readonly #abort = new AbortController();
+  #deadline: ReturnType<typeof setTimeout> | undefined;
   #ended = false;
 
   constructor(
@@ -70,6 +71,7 @@ export class Call {
     grpcCall.once("cancelled", () => {
       if (!this.#ended) this.#abort.abort(abortReason(grpcCall));
     });
+    this.#watchDeadline(Number(grpcCall.getDeadline()) - Date.now());
     log.debug("request");
   }
 
@@ -94,13 +96,27 @@ export class Call {
     return answer;
   }
 
+  /** A client stops listening at its deadline: an answer that says what took so long has to come a little before. */
+  #watchDeadline(leftMs: number): void {
+    if (leftMs > LONGEST_TIMER_MS || leftMs <= 0) return;
+    const marginMs = Math.min(ANSWER_MS, leftMs / 2);
+    this.#deadline = setTimeout(() => {
+      this.#abort.abort(new DOMException("the request's deadline has come", "TimeoutError"));
+    }, leftMs - marginMs);
+  }
+
   #end({ failed }: { failed: boolean }): number {
     this.#ended = true;
+    clearTimeout(this.#deadline);
     const durationMs = Math.round((performance.now() - this.#beganMs) * 1000) / 1000;
     this.deps.metrics.observe(this.method.name, durationMs, failed);
     return durationMs;
   }
 }
+
+/** Time before a client's deadline that is kept for the answer; half of it, when it is short. */
+const ANSWER_MS = 50;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Codes that speak of a fault of this node rather than of the request. */
 const LOUD: ReadonlySet<status> = new Set([

@@ -13,6 +13,8 @@ export interface SandboxDeps {
   readonly infra: InfraProcesses;
   readonly mounts: PodMounts;
   readonly cgroups: PodCgroups;
+  /** Kills every process whose arguments name this id: network plugins and runtimes that a crash left. */
+  readonly killNaming: (id: string) => Promise<void>;
   readonly clock: Clock;
   readonly log: Logger;
   /** Pods keep their files in `<runDirectory>/<id>`. */

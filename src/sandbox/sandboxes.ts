@@ -1,6 +1,6 @@
 import { messageOf, NotFoundError } from "../base/errors.ts";
 import type { SandboxId } from "../base/ids.ts";
-import { JointOperations } from "../base/joint_operations.ts";
+import { JointOperations, type OperationContext } from "../base/joint_operations.ts";
 import { KeyedMutex } from "../base/keyed_mutex.ts";
 import type { PodContext } from "../container/ports.ts";
 import type { SandboxDeps } from "./deps.ts";
@@ -9,13 +9,20 @@ import { stopSandbox } from "./stop.ts";
 import { tearDownSandbox } from "./teardown.ts";
 import type { SandboxRecord, SandboxSpec } from "./types.ts";
 
+/** Stopping a container that does not die, or plugins that hang, may take this long; the next try goes on. */
+const STOP_LIMIT_MS = 600_000;
+
 /** The pod sandboxes of this node: the door that `cri/` and `status/` use. */
 export class Sandboxes {
   readonly #runs: JointOperations<SandboxId>;
+  readonly #stops: JointOperations<void>;
+  readonly #removals: JointOperations<void>;
   readonly #locks = new KeyedMutex<string>();
 
   constructor(private readonly deps: SandboxDeps) {
     this.#runs = new JointOperations({ what: "run pod sandbox", limitMs: deps.runLimitMs });
+    this.#stops = new JointOperations({ what: "stop pod sandbox", limitMs: STOP_LIMIT_MS });
+    this.#removals = new JointOperations({ what: "remove pod sandbox", limitMs: STOP_LIMIT_MS });
   }
 
   /** Makes a pod; a repeated request joins the running one, or gets the pod that is there. */
@@ -27,20 +34,29 @@ export class Sandboxes {
   async stop(id: string, options: { signal: AbortSignal }): Promise<void> {
     const record = this.find(id);
     if (record === undefined) return;
-    using _lock = await this.#locks.acquire(record.id, options);
-    await stopSandbox(this.deps, this.deps.records.get(record.id) ?? record, options);
+    await this.#stops.run(record.id, options, async (context) => {
+      context.stage("waiting for another operation on it");
+      using _lock = await this.#locks.acquire(record.id, context);
+      await stopSandbox(this.deps, this.deps.records.get(record.id) ?? record, context);
+    });
   }
 
   /** Removes a pod with all its containers, stopping it first; succeeds when it does not exist. */
   async remove(id: string, options: { signal: AbortSignal }): Promise<void> {
     const found = this.find(id);
-    if (found === undefined) return;
-    using _lock = await this.#locks.acquire(found.id, options);
+    if (found !== undefined) await this.#removals.run(found.id, options, (context) => this.#remove(found, context));
+  }
+
+  async #remove(found: SandboxRecord, context: OperationContext): Promise<void> {
+    context.stage("waiting for another operation on it");
+    using _lock = await this.#locks.acquire(found.id, context);
     if (this.deps.records.get(found.id) === undefined) return;
     // A removal is forced: what still runs gets no time.
-    await stopSandbox({ ...this.deps, stopTimeoutMs: 0 }, found, options);
+    await stopSandbox({ ...this.deps, stopTimeoutMs: 0 }, found, context);
+    context.stage("container removal");
     const containers = await this.deps.containers.ofSandbox(found.id);
-    await Promise.all(containers.map((container) => this.deps.containers.remove(container.id, options)));
+    await Promise.all(containers.map((container) => this.deps.containers.remove(container.id, context)));
+    context.stage("sandbox removal");
     await tearDownSandbox(this.deps, this.deps.records.get(found.id) ?? found);
   }
 
@@ -62,9 +78,9 @@ export class Sandboxes {
     for (const record of this.deps.records.values()) if (record.state !== "creating") yield record;
   }
 
-  /** Runs of pods that are under way, for diagnosis. */
-  stages(): Iterable<{ key: string; stage: string; elapsedMs: number }> {
-    return this.#runs.stages();
+  /** Operations on pods that are under way, for diagnosis. */
+  *stages(): Generator<{ key: string; stage: string; elapsedMs: number }> {
+    for (const operations of [this.#runs, this.#stops, this.#removals]) yield* operations.stages();
   }
 
   /** What a container needs to know of its pod. */

@@ -1,3 +1,4 @@
+import type { OperationContext } from "../base/joint_operations.ts";
 import type { SandboxDeps } from "./deps.ts";
 import { detachNetwork, releaseHost } from "./teardown.ts";
 import type { SandboxRecord } from "./types.ts";
@@ -9,8 +10,9 @@ import type { SandboxRecord } from "./types.ts";
 export async function stopSandbox(
   deps: SandboxDeps,
   record: SandboxRecord,
-  options: { signal: AbortSignal },
+  context: OperationContext,
 ): Promise<void> {
+  context.stage("stopping its containers and its network");
   const marked = await deps.records.update(
     record.id,
     (now) => now.state === "ready" ? { ...now, state: "not_ready" } : now,
@@ -21,9 +23,10 @@ export async function stopSandbox(
   const results = await Promise.allSettled([
     detachNetwork(deps, marked),
     ...containers.map((container) =>
-      deps.containers.stop(container.id, { timeoutMs: deps.stopTimeoutMs, signal: options.signal })
+      deps.containers.stop(container.id, { timeoutMs: deps.stopTimeoutMs, signal: context.signal })
     ),
   ]);
   for (const result of results) if (result.status === "rejected") throw result.reason;
+  context.stage("releasing its namespaces");
   await releaseHost(deps, deps.records.get(record.id) ?? marked);
 }

@@ -43,6 +43,7 @@ export async function releaseHost(deps: SandboxDeps, record: SandboxRecord): Pro
  * @throws the first failure; the record then stays and the teardown can be repeated
  */
 export async function tearDownSandbox(deps: SandboxDeps, record: SandboxRecord): Promise<void> {
+  if (record.state === "creating") await deps.killNaming(record.id);
   await detachNetwork(deps, record);
   await releaseHost(deps, record);
   try {

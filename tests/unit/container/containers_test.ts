@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { ContainerId } from "../../../src/base/ids.ts";
 import { newSandboxId } from "../../../src/base/ids.ts";
+import { abortable } from "../../../src/base/keyed_mutex.ts";
 import { silentLogger } from "../../../src/base/logger.ts";
 import { Containers } from "../../../src/container/containers.ts";
 import type { ContainerDeps } from "../../../src/container/deps.ts";
@@ -71,16 +72,16 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
   const exits = new ContainerExits({ records, log: silentLogger });
   const runtime: ContainerRuntime = {
     name: "crun",
-    create: async ({ id }) => {
-      await host.gate;
+    create: async ({ id }, { signal }) => {
+      await abortable(host.gate, signal);
       host.step("runtime create");
       host.inRuntime.set(id, "created");
       return { process: host.spawn(), monitor: host.spawn() };
     },
-    start: (id) => {
+    start: async (id, { signal }) => {
+      await abortable(host.gate, signal);
       host.step("start");
       host.inRuntime.set(id, "running");
-      return Promise.resolve();
     },
     delete: (id) => {
       host.step("runtime delete");
@@ -269,15 +270,31 @@ Deno.test("Containers.create() refuses a pod that is not ready", async () => {
   });
 });
 
-Deno.test("Containers.ofSandbox() waits for the creates that run", async () => {
+Deno.test("Containers.ofSandbox() ends the creates that run, and leaves nothing of them", async () => {
   await withContainers(async (bench) => {
+    const present = await bench.containers.create(bench.pod, named("present"), { signal });
+    bench.host.gate = new Promise(() => {});
+    const create = bench.containers.create(bench.pod, named("a"), { signal });
+    const refused = assert.rejects(create, /pod sandbox [0-9a-f]{64} is being stopped/);
+    const all = await bench.containers.ofSandbox(bench.pod.id);
+    await refused;
+    assert.deepEqual(all.map((record) => record.id), [present]);
+    assert.deepEqual([...bench.host.rootfs], [present]);
+  });
+});
+
+Deno.test("Containers.start() goes on without its caller, and a retry joins it", async () => {
+  await withContainers(async (bench) => {
+    const id = await bench.containers.create(bench.pod, named("a"), { signal });
     const gate = Promise.withResolvers<void>();
     bench.host.gate = gate.promise;
-    const create = bench.containers.create(bench.pod, named("a"), { signal });
-    const all = bench.containers.ofSandbox(bench.pod.id);
+    const first = bench.containers.start(id, { signal: AbortSignal.timeout(1) });
+    await assert.rejects(first, { name: "DeadlineError", message: /container runtime start; it goes on/ });
+    assert.equal(bench.containers.require(id).state, "created");
+    const second = bench.containers.start(id, { signal });
     gate.resolve();
-    assert.deepEqual((await all).map((record) => record.state), ["created"]);
-    await create;
+    await second;
+    assert.equal(bench.containers.require(id).state, "running");
   });
 });
 

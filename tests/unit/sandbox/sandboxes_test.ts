@@ -81,6 +81,7 @@ async function withSandboxes(body: (bench: Bench) => Promise<void>): Promise<voi
         },
         unmountShm: (path) => Promise.resolve(void shm.delete(path)),
       },
+      killNaming: () => Promise.resolve(step("kill naming")),
       cgroups: { parent: (requested) => requested || "/crio" },
       clock: { nowNanos: () => 1n, monotonicMs: () => performance.now() },
       log: silentLogger,
