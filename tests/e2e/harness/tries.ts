@@ -23,12 +23,17 @@ export class PodUnderTest {
 
   private constructor(private readonly lab: Lab, readonly id: string, readonly config: PodSandboxConfig) {}
 
+  /** The request of a pod. */
+  static configure(lab: Lab, name: string): PodSandboxConfig {
+    return podConfig(lab.pod(name));
+  }
+
   static async run(
     lab: Lab,
     name: string,
     options: { runtimeHandler?: string; change?: (config: PodSandboxConfig) => void } = {},
   ): Promise<PodUnderTest> {
-    const config = podConfig(lab.pod(name));
+    const config = PodUnderTest.configure(lab, name);
     options.change?.(config);
     const { runtimeHandler = "" } = options;
     const { podSandboxId } = await lab.daemon.client.call("runPodSandbox", { config, runtimeHandler });
