@@ -1,5 +1,8 @@
+import { basename } from "node:path";
 import { AlreadyExistsError, InvalidArgumentError } from "../base/errors.ts";
 import { type HostPath, parseHostPath, randomHex } from "../base/ids.ts";
+import { ErrnoError } from "../linux/errno.ts";
+import { spreadSubdirectories } from "../linux/file_flags.ts";
 import { RecordLockFile } from "../linux/record_lock.ts";
 import type { StoreRoot } from "./_root.ts";
 import { codeOf, makeDirectory, removeTree } from "./_trees.ts";
@@ -35,6 +38,7 @@ export class Stage implements LayerStage {
     try {
       if (!lock.tryLock("write")) throw new AlreadyExistsError(`stage ${directory} is locked by another process`);
       await makeDirectory(`${directory}/layers`, 0o700);
+      spreadLayers(`${directory}/layers`);
     } catch (error) {
       lock[Symbol.dispose]();
       await removeTree(directory);
@@ -59,10 +63,10 @@ export class Stage implements LayerStage {
     return parseHostPath(`${this.directory}/${index}.tar-split.gz`);
   }
 
-  /** What becomes `overlay/<id>`. */
+  /** What becomes `overlay/<id>`. Every stage has other names, for ext4 chooses a place by them. */
   layerRoot(index: number): string {
     checkIndex(index);
-    return `${this.directory}/layers/${index}`;
+    return `${this.directory}/layers/${basename(this.directory)}-${index}`;
   }
 
   /** Notes layers that a crash from now on may leave without an image; the next sweep removes those unused. */
@@ -75,6 +79,19 @@ export class Stage implements LayerStage {
     this.#disposed = true;
     using _lock = this.#lock;
     await removeTree(this.directory);
+  }
+}
+
+/**
+ * Layers are written at the same time, and often just after others were deleted. Without a journal ext4 passes over
+ * inodes that were deleted within the last minutes, one by one for every new file: thirty times the CPU of making it.
+ */
+function spreadLayers(directory: string): void {
+  try {
+    spreadSubdirectories(directory);
+  } catch (error) {
+    // Other file systems have no such flag, and no need of it.
+    if (!(error instanceof ErrnoError)) throw error;
   }
 }
 
