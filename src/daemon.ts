@@ -4,6 +4,7 @@ import { DataLossError, FailedPreconditionError, messageOf } from "./base/errors
 import type { Logger } from "./base/logger.ts";
 import { VERSION } from "./base/version.ts";
 import type { CgroupDriver } from "./cgroup/paths.ts";
+import { CgroupStatsReader } from "./cgroup/stats/cgroup_stats.ts";
 import { CgroupTree } from "./cgroup/tree.ts";
 import type { Config } from "./config/schema.ts";
 import { Containers } from "./container/containers.ts";
@@ -14,10 +15,11 @@ import { assignments, nodeDefaults } from "./container/node_defaults.ts";
 import { NodeProcesses } from "./container/node_processes.ts";
 import type { ImageSource } from "./container/ports.ts";
 import type { NodeRuntimes } from "./container/runtime_table.ts";
+import { ContainerStatsReader } from "./container/stats.ts";
 import { StoreRootfs } from "./container/store_rootfs.ts";
 import type { ContainerRecord } from "./container/types.ts";
 import { criHandlers } from "./cri/handlers.ts";
-import type { ContainerOperations, NodeOperations } from "./cri/operations.ts";
+import type { ContainerOperations, NodeOperations, StatsOperations } from "./cri/operations.ts";
 import { CriServer } from "./cri/server.ts";
 import { Images, type ImagesOptions } from "./image/images.ts";
 import { PullClient } from "./image/pull_client.ts";
@@ -29,12 +31,14 @@ import { adoptOrphans } from "./linux/spawn.ts";
 import { openLibraries } from "./linux/warm_up.ts";
 import { Metrics, noMetrics, type OperationObserver } from "./metrics/metrics.ts";
 import { serveMetrics } from "./metrics/server.ts";
+import { InterfaceStatsReader } from "./network/interface_stats.ts";
 import { PodNetwork } from "./network/pod_network.ts";
 import { ExitWatcher, readExit, wasOomKilled } from "./oci/monitor/exits.ts";
 import { PauseProcesses } from "./sandbox/infra.ts";
 import { NodeMounts } from "./sandbox/node_mounts.ts";
 import { NodePins } from "./sandbox/node_pins.ts";
 import { Sandboxes } from "./sandbox/sandboxes.ts";
+import { SandboxStatsReader } from "./sandbox/stats.ts";
 import type { SandboxRecord } from "./sandbox/types.ts";
 import { CrioSocket } from "./socket.ts";
 import { RecordStore } from "./state/record_store.ts";
@@ -112,7 +116,13 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const metrics = await openMetrics(config, { stack, log });
   const trimmer = stack.use(new MemoryTrimmer());
   const cri = new CriServer(
-    criHandlers({ ...pods, containers: containerOperations(pods), images, node: nodeOperations(config, pods) }),
+    criHandlers({
+      ...pods,
+      containers: containerOperations(pods),
+      images,
+      node: nodeOperations(config, pods),
+      stats: statsOperations(config, { pods, host, store, log }),
+    }),
     { maxReceiveBytes: config.api.grpcMaxRecvMsgSizeBytes, maxSendBytes: config.api.grpcMaxSendMsgSizeBytes },
     {
       log,
@@ -330,6 +340,32 @@ function nodeOperations(config: Config, { network, runtimes }: Pods): NodeOperat
     }),
     verboseConfig: () => ({ sandboxImage: config.image.pauseImage, runtime: config.runtime }),
   };
+}
+
+function statsOperations(
+  config: Config,
+  { pods, host, store, log }: { pods: Pods; host: Host; store: Store; log: Logger },
+): StatsOperations {
+  const driver = config.runtime.cgroupManager as CgroupDriver;
+  const clock = systemClock;
+  const cgroups = new CgroupStatsReader(host.cgroup, clock);
+  // The same name as in ImageFsInfo: the kubelet looks a file system up once by it.
+  const layers = {
+    mountpoint: `${config.crio.root}/overlay-images`,
+    usage: (id: string): Promise<{ bytes: number; inodes: number }> => store.layerUsage(id),
+  };
+  const containers = new ContainerStatsReader({ driver, cgroups, layers, clock, log });
+  const interfaces = new InterfaceStatsReader(clock);
+  const sandboxes = new SandboxStatsReader({
+    ...pods,
+    driver,
+    cgroups,
+    interfaces,
+    containerStats: containers,
+    clock,
+    log,
+  });
+  return { containers, sandboxes };
 }
 
 function statusDeps(config: Config, { containers, sandboxes }: Pods): Omit<StatusDeps, "configToml"> {
