@@ -14,6 +14,8 @@ const DRAIN_MS = 250;
 const KILL_MS = 2000;
 /** Kept of what the runtime says when it cannot start the process. */
 const COMPLAINT_BYTES = 4096;
+// deno-lint-ignore no-control-regex -- an escape sequence begins with a control character
+const COLOUR = /\x1b\[[0-9;]*m/g;
 
 /** Where the process's streams go. Outputs are not ended here. */
 export interface ExecStreams {
@@ -164,6 +166,7 @@ class Complaint {
   }
 
   bytes(): Uint8Array {
-    return Buffer.concat(this.#kept);
+    // On a terminal crun writes in colours.
+    return Buffer.from(Buffer.concat(this.#kept).toString().replaceAll(COLOUR, ""));
   }
 }
