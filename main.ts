@@ -1,3 +1,4 @@
 import { main } from "./src/cli/main.ts";
+import { runAsThread } from "./src/cli/thread.ts";
 
-Deno.exitCode = await main(Deno.args);
+if (!await runAsThread()) Deno.exitCode = await main(Deno.args);

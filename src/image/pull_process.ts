@@ -23,6 +23,7 @@ import {
   type ResolvedMessage,
   type ToProcess,
 } from "./pull/protocol.ts";
+import { Unpackers } from "./pull/unpacker.ts";
 import { describeFailure, type ResolvedImage, resolveImage } from "./pull/resolve.ts";
 
 /** Layers of one image that are downloaded and unpacked at a time; containers/image has the same limit. */
@@ -44,6 +45,7 @@ class PullServer {
   readonly closed: Promise<void>;
   readonly #jobs = new Map<number, RunningJob>();
   readonly #channel: LineChannel<ToProcess, FromProcess>;
+  readonly #unpackers = new Unpackers();
   #rest: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
@@ -54,6 +56,7 @@ class PullServer {
       closed: () => {
         clearTimeout(this.#rest);
         for (const job of this.#jobs.values()) job.cancel("the daemon is gone");
+        this.#unpackers[Symbol.dispose]();
         resolve();
       },
     });
@@ -63,7 +66,7 @@ class PullServer {
     const { id } = message;
     if (message.type === "pull") {
       clearTimeout(this.#rest);
-      const job = new RunningJob(id, (answer) => this.#channel.send(answer));
+      const job = new RunningJob(id, { unpackers: this.#unpackers, answer: (answer) => this.#channel.send(answer) });
       this.#jobs.set(id, job);
       job.run(message.job).finally(() => this.#ended(id));
     } else if (message.type === "plan") {
@@ -76,7 +79,10 @@ class PullServer {
   #ended(id: number): void {
     this.#jobs.delete(id);
     if (this.#jobs.size > 0) return;
-    this.#rest = setTimeout(() => releaseMemory(), REST_MS);
+    this.#rest = setTimeout(() => {
+      this.#unpackers[Symbol.dispose]();
+      releaseMemory();
+    }, REST_MS);
   }
 }
 
@@ -86,7 +92,10 @@ class RunningJob {
   readonly #controller = new AbortController();
   #progress: number[] = [];
 
-  constructor(private readonly id: number, private readonly answer: (message: FromProcess) => void) {
+  constructor(
+    private readonly id: number,
+    private readonly deps: { readonly unpackers: Unpackers; readonly answer: (message: FromProcess) => void },
+  ) {
     this.plan.promise.catch(() => {});
   }
 
@@ -101,9 +110,9 @@ class RunningJob {
     const { id } = this;
     try {
       const layers = await this.#pull(job);
-      this.answer({ type: "done", id, layers });
+      this.deps.answer({ type: "done", id, layers });
     } catch (error) {
-      this.answer({ type: "failed", id, failure: describeFailure(error) });
+      this.deps.answer({ type: "failed", id, failure: describeFailure(error) });
     }
   }
 
@@ -116,12 +125,16 @@ class RunningJob {
       ...(authoritiesFile === undefined ? {} : { authoritiesFile }),
     });
     const image = await resolveImage(job, { transports, signal });
+    this.deps.unpackers.prepare(image.layers.reduce((total, layer) => total + layer.sizeBytes, 0));
     const { diffIds } = parseConfigSummary(image.config, image.layers.length);
-    this.answer({ type: "resolved", id: this.id, resolved: resolvedMessage(image) });
+    this.deps.answer({ type: "resolved", id: this.id, resolved: resolvedMessage(image) });
     const targets = await this.plan.promise;
     if (targets.length === 0) return [];
     this.#progress = image.layers.map(() => 0);
-    const timer = setInterval(() => this.answer({ type: "progress", id: this.id, bytes: this.#progress }), PROGRESS_MS);
+    const timer = setInterval(
+      () => this.deps.answer({ type: "progress", id: this.id, bytes: this.#progress }),
+      PROGRESS_MS,
+    );
     try {
       return await this.#layers({ image, diffIds, targets });
     } finally {
@@ -148,7 +161,8 @@ class RunningJob {
       const source = new CountedReader(first.blob(layer, { signal, others }), (bytes) => {
         this.#progress[target.index] = (this.#progress[target.index] ?? 0) + bytes;
       });
-      return await pullLayer({ source, digest: layer.digest, diffId, target, signal });
+      const unpack = this.deps.unpackers.choose(layer.sizeBytes);
+      return await pullLayer({ source, digest: layer.digest, diffId, target, unpack, signal });
     };
     const size = (target: LayerTarget): number => image.layers[target.index]?.sizeBytes ?? 0;
     const running = targets.toSorted((a, b) => size(b) - size(a)).map((target) =>

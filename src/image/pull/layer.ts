@@ -5,9 +5,9 @@ import { setXattr } from "../../linux/xattr.ts";
 import type { ByteReader } from "../distribution/transport.ts";
 import { bytesOfName } from "../unpack/layer_error.ts";
 import type { TarEntry } from "../unpack/entry.ts";
-import { unpackLayer } from "../unpack/unpack_layer.ts";
 import { type Bytes, decompress } from "./decompress.ts";
 import type { LayerResult, LayerTarget } from "./protocol.ts";
+import type { UnpackWay } from "./unpacker.ts";
 
 export interface LayerJob {
   readonly source: ByteReader;
@@ -16,6 +16,7 @@ export interface LayerJob {
   /** What the configuration says that the plain archive has. */
   readonly diffId: Digest;
   readonly target: LayerTarget;
+  readonly unpack: UnpackWay;
   readonly signal: AbortSignal;
 }
 
@@ -25,11 +26,11 @@ export interface LayerJob {
  * @throws RegistryError from the source; LayerError for a bad archive; DataLossError when the diff ID is another
  */
 export async function pullLayer(job: LayerJob): Promise<LayerResult> {
-  const { digest, diffId, target, signal } = job;
+  const { digest, diffId, target, unpack, signal } = job;
   await using source = job.source;
   const { compression, bytes } = await decompress(source);
   const { directory, tarSplitPath } = target;
-  const unpacked = await unpackLayer(bytes, { directory, tarSplitPath, signal }).catch((error: unknown) => {
+  const unpacked = await unpack(bytes, { directory, tarSplitPath, signal }).catch((error: unknown) => {
     throw atStage(`unpack layer ${digest}`, error);
   });
   // A decompressor may be content before the last byte has come: the blob's digest is checked at its very end.
