@@ -1,4 +1,3 @@
-import { sleep } from "../base/clock.ts";
 import type { ProcessStreams } from "../streaming/handlers.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { checkRunning, processTemplate } from "./exec.ts";
@@ -24,17 +23,14 @@ export async function execStream(
   // The state may have changed while the file was read.
   checkRunning(deps.records.get(record.id) ?? { ...record, state: "exited" });
   const ended = new AbortController();
-  const done = new AbortController();
-  const watch = deps.exits.wait(record.id, { signal: done.signal })
-    .then(() => sleep(OUTLIVE_MS, { signal: done.signal }))
-    .then(() => ended.abort(new DOMException("the container has ended", "AbortError")))
-    // Only the end of the exec ends the wait early.
-    .catch(() => {});
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  using _watch = deps.exits.onEnd(record.id, () => {
+    timer = setTimeout(() => ended.abort(new DOMException("the container has ended", "AbortError")), OUTLIVE_MS);
+  });
   try {
     const signal = AbortSignal.any([streams.signal, ended.signal]);
     return await deps.runtimes.find(record.runtimeHandler).execStream(record.id, { process, streams }, { signal });
   } finally {
-    done.abort();
-    await watch;
+    clearTimeout(timer);
   }
 }

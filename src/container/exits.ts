@@ -18,6 +18,7 @@ export interface ContainerExit {
 /** The one door through which ends of containers come in, and where those that await one stand. */
 export class ContainerExits {
   readonly #waiting = new Map<string, PromiseWithResolvers<void>>();
+  readonly #listeners = new Map<string, Set<() => void>>();
 
   constructor(private readonly deps: { records: RecordStore<ContainerRecord>; log: Logger }) {}
 
@@ -38,6 +39,8 @@ export class ContainerExits {
     log.debug("container ended", { container: exit.id, exitCode: exit.exitCode, oomKilled: exit.oomKilled });
     this.#waiting.get(exit.id)?.resolve();
     this.#waiting.delete(exit.id);
+    for (const listener of this.#listeners.get(exit.id) ?? []) listener();
+    this.#listeners.delete(exit.id);
   }
 
   /** Resolves when the container's record says that it ended, or is gone. */
@@ -47,5 +50,25 @@ export class ContainerExits {
     const waiting = this.#waiting.get(id) ?? Promise.withResolvers<void>();
     this.#waiting.set(id, waiting);
     await abortable(waiting.promise, options.signal);
+  }
+
+  /**
+   * Calls `listener` once when the container ends, at once when it has ended or is gone. For those who come and go many
+   * times in a container's life: a given-up `wait` leaves something behind until its end, a disposed listener nothing.
+   */
+  onEnd(id: ContainerId, listener: () => void): Disposable {
+    const record = this.deps.records.get(id);
+    if (record === undefined || record.state === "exited") {
+      listener();
+      return { [Symbol.dispose]: (): void => {} };
+    }
+    const listeners = this.#listeners.get(id) ?? new Set();
+    this.#listeners.set(id, listeners.add(listener));
+    return {
+      [Symbol.dispose]: (): void => {
+        listeners.delete(listener);
+        if (listeners.size === 0 && this.#listeners.get(id) === listeners) this.#listeners.delete(id);
+      },
+    };
   }
 }

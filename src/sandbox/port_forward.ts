@@ -54,15 +54,23 @@ async function dial(
   { port, signal }: { readonly port: number; readonly signal: AbortSignal },
 ): Promise<Socket> {
   const { network } = record.namespaces;
+  // By hand: signals that are put together stay with a session that lives long and dials often.
+  const stop = new AbortController();
+  const onAbort = (): void => stop.abort(signal.reason);
+  const timer = setTimeout(() => stop.abort(new DOMException("nobody accepts", "TimeoutError")), CONNECT_MS);
+  signal.addEventListener("abort", onAbort, { once: true });
   try {
     return await connectLoopback(port, {
       ...(network === undefined ? {} : { namespace: network }),
-      signal: AbortSignal.any([signal, AbortSignal.timeout(CONNECT_MS)]),
+      signal: stop.signal,
     });
   } catch (cause) {
     signal.throwIfAborted();
     throw new UnavailableError(`cannot connect to port ${port} in pod sandbox ${record.id}: ${messageOf(cause)}`, {
       cause,
     });
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
   }
 }
