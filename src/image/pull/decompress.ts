@@ -9,7 +9,7 @@ export type Compression = "none" | "gzip" | "zstd";
 export type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Size of the pieces that come out; larger ones cost less per byte. */
-const CHUNK_BYTES = 256 * 1024;
+const CHUNK_BYTES = 128 * 1024;
 const SNIFFED_BYTES = 6;
 const MAGIC = {
   gzip: [0x1f, 0x8b],

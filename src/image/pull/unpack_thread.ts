@@ -88,6 +88,8 @@ class IncomingLayer {
       if (piece !== undefined) {
         const bytes = piece.length;
         yield piece;
+        // The buffer is ours alone: given back at once, it does not wait for the collector, which it would wake.
+        piece.buffer.transfer(0);
         this.answer({ type: "taken", id: this.id, bytes });
       } else if (this.#ended) {
         return;

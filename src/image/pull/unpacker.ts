@@ -173,7 +173,8 @@ class OutgoingLayer {
 
 /** A piece whose buffer nobody else uses: one that fills its buffer is handed over as it is, see `decompress`. */
 function ownBytes(piece: Bytes): Bytes {
-  return piece.byteLength === piece.buffer.byteLength ? piece : piece.slice();
+  // Not `slice`: a Buffer's own gives a view of the same memory.
+  return piece.byteLength === piece.buffer.byteLength ? piece : new Uint8Array(piece);
 }
 
 /** Chooses the way for each layer, and keeps the thread while there is work for it. */
