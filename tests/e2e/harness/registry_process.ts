@@ -29,6 +29,8 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     cwd: PROJECT_ROOT,
     stdin: options.stay === true ? "null" : "piped",
     stdout: "piped",
+    // One that stays must not keep the caller's pipe open: whoever reads it would wait for ever.
+    stderr: options.stay === true ? "null" : "inherit",
   }).spawn();
   const reader = child.stdout.getReader();
   const { value } = await reader.read();
