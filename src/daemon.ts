@@ -58,7 +58,7 @@ export interface DaemonOptions {
 /** Requests that run at the end get this long. */
 const GRACE_MS = 5000;
 /** Monitors write no sign of life: one sweep looks at all of them (FEATURES 1.4). */
-const MONITOR_SWEEP_MS = 10_000;
+const SWEEP_MS = 10_000;
 /** Freed memory goes back to the system this long after the last burst of requests. */
 const TRIM_AFTER_MS = 2000;
 const GARBAGE_LIMIT_MS = 120_000;
@@ -110,7 +110,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   await pods.network.start(signal);
   await restore(pods);
   stack.use(await watchExits(pods, config, log));
-  stack.use(every(MONITOR_SWEEP_MS, () => pods.containers.sweepMonitors(), log));
+  stack.use(every(SWEEP_MS, () => sweepPods(pods), log));
   collectGarbage(pods, { log, signal });
 
   const metrics = await openMetrics(config, { stack, log });
@@ -257,7 +257,7 @@ async function buildPods(
   return { containers, sandboxes, records: containerRecords, network, runtimes };
 }
 
-async function openRecords<R extends { version: number; id: string; name: string }>(
+async function openRecords<R extends { version: number; id: string; name: string; createdAtNanos: string }>(
   directory: string,
   what: string,
   log: Logger,
@@ -267,13 +267,21 @@ async function openRecords<R extends { version: number; id: string; name: string
     if (record.version !== 1) throw new DataLossError(`record version ${record.version} is not known here`);
     return record;
   };
-  return await RecordStore.open<R>({ directory, what, log, parse });
+  const compare = (a: R, b: R): number => Number(BigInt(a.createdAtNanos) - BigInt(b.createdAtNanos));
+  return await RecordStore.open<R>({ directory, what, log, parse, compare });
 }
 
 /** Containers first: a pod that has to be taken down must not have containers that still count as running. */
 async function restore({ containers, sandboxes }: Pods): Promise<void> {
   await containers.restore();
   await sandboxes.restore();
+}
+
+/** Looks for what nobody tells of: dead monitors, and pods and containers whose clean-up failed. */
+async function sweepPods({ containers, sandboxes }: Pods): Promise<void> {
+  await containers.sweepMonitors();
+  await containers.retryCleanups();
+  await sandboxes.retryCleanups();
 }
 
 async function exitOf(record: ContainerRecord, config: Config): Promise<ContainerExit | undefined> {

@@ -50,6 +50,11 @@ export class JointOperations<T> {
     }
   }
 
+  /** Whether an operation runs under `key`. */
+  isRunning(key: string): boolean {
+    return this.#running.has(key);
+  }
+
   /** Operations that run now, with their stages, for diagnosis. */
   *stages(): Generator<{ key: string; stage: string; elapsedMs: number }> {
     for (const [key, running] of this.#running) {

@@ -1,4 +1,4 @@
-import { FailedPreconditionError, NotFoundError } from "../base/errors.ts";
+import { FailedPreconditionError, messageOf, NotFoundError } from "../base/errors.ts";
 import type { ContainerId, SandboxId } from "../base/ids.ts";
 import { JointOperations, type OperationContext } from "../base/joint_operations.ts";
 import { KeyedMutex } from "../base/keyed_mutex.ts";
@@ -228,6 +228,16 @@ export class Containers {
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return undefined;
       throw error;
+    }
+  }
+
+  /** Takes down what is left of creates whose clean-up failed; the daemon calls it every ten seconds. */
+  async retryCleanups(): Promise<void> {
+    for (const record of [...this.deps.records.values()]) {
+      if (record.state !== "creating" || this.#creates.isRunning(record.name)) continue;
+      await tearDownContainer(this.deps, record).catch((error) => {
+        this.deps.log.warn(`clean-up failed again: ${messageOf(error)}`, { container: record.id });
+      });
     }
   }
 

@@ -11,6 +11,7 @@ const ASK_LIMIT_MS = 10_000;
  * notes the ends that nobody saw. What it changes it says in the log.
  */
 export async function restoreContainers(deps: ContainerDeps): Promise<void> {
+  await removeStrayExits(deps);
   await Promise.all([...deps.records.values()].map(async (record) => {
     try {
       await restoreOne(deps, record);
@@ -18,6 +19,16 @@ export async function restoreContainers(deps: ContainerDeps): Promise<void> {
       deps.log.error(`restore failed: ${messageOf(error)}`, { container: record.id, state: record.state });
     }
   }));
+}
+
+/** Exit files of containers that are gone: their monitor wrote late, or was killed while it wrote. */
+async function removeStrayExits({ exitsDirectory, records, log }: ContainerDeps): Promise<void> {
+  for await (const { name, isFile } of Deno.readDir(exitsDirectory)) {
+    const id = /^([0-9a-f]{64})(\.[A-Za-z0-9]+)?$/.exec(name)?.[1];
+    if (!isFile || id === undefined || records.get(id) !== undefined) continue;
+    await Deno.remove(`${exitsDirectory}/${name}`);
+    log.info("removed the exit file of a container that is gone", { container: id });
+  }
 }
 
 async function restoreOne(deps: ContainerDeps, record: ContainerRecord): Promise<void> {

@@ -129,6 +129,17 @@ export class Sandboxes {
     }));
   }
 
+  /** Takes down what is left of runs whose clean-up failed; the daemon calls it every ten seconds. */
+  async retryCleanups(): Promise<void> {
+    const { records, log } = this.deps;
+    for (const record of [...records.values()]) {
+      if (record.state !== "creating" || this.#runs.isRunning(record.name)) continue;
+      await tearDownSandbox(this.deps, record).catch((error) => {
+        log.warn(`clean-up failed again: ${messageOf(error)}`, { sandbox: record.id });
+      });
+    }
+  }
+
   #isWhole(record: SandboxRecord): boolean {
     const { network, ipc, uts } = record.namespaces;
     const pins = [network, ipc, uts].filter((path) => path !== undefined);

@@ -17,6 +17,8 @@ export interface RecordStoreOptions<R> {
   readonly log: Logger;
   /** Turns parsed JSON into a record, or throws: versions that this program does not know, missing fields. */
   readonly parse: (json: unknown) => R;
+  /** The order of what is read from disk. Default: any. */
+  readonly compare?: (a: R, b: R) => number;
 }
 
 const MIN_PREFIX = 1;
@@ -46,7 +48,11 @@ export class RecordStore<R extends StoredRecord> {
       if (entry.name.endsWith(".tmp")) await Deno.remove(path);
       else if (entry.name.endsWith(".json")) names.push(entry.name);
     }
-    await Promise.all(names.map((name) => store.#load(name)));
+    const records = await Promise.all(names.map((name) => store.#load(name)));
+    for (const record of records.filter((one) => one !== undefined).sort(options.compare ?? (() => 0))) {
+      store.#records.set(record.id, record);
+      store.#idByName.set(record.name, record.id);
+    }
     return store;
   }
 
@@ -167,17 +173,17 @@ export class RecordStore<R extends StoredRecord> {
     await Deno.rename(`${path}.tmp`, path);
   }
 
-  async #load(fileName: string): Promise<void> {
+  async #load(fileName: string): Promise<R | undefined> {
     const { directory, what, log, parse } = this.options;
     const path = `${directory}/${fileName}`;
     try {
       const record = parse(JSON.parse(await Deno.readTextFile(path)));
       if (`${record.id}.json` !== fileName) throw new DataLossError(`record names id ${record.id}`);
-      this.#records.set(record.id, record);
-      this.#idByName.set(record.name, record.id);
+      return record;
     } catch (error) {
       log.error(`${what} record is damaged and set aside: ${messageOf(error)}`, { path: `${path}.damaged` });
       await Deno.rename(path, `${path}.damaged`);
+      return undefined;
     }
   }
 }

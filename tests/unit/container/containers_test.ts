@@ -353,6 +353,45 @@ for (const verb of ["restore", "sweepMonitors"] as const) {
   });
 }
 
+Deno.test("Containers.retryCleanups() takes down what a failed clean-up left, and no create that runs", async () => {
+  await withContainers(async (bench) => {
+    bench.host.fail = "rootfs remove";
+    const failing = {
+      ...named("a"),
+      command: ["/x"],
+      devices: [{ hostPath: "/none", containerPath: "/d", permissions: "r" }],
+    };
+    await assert.rejects(bench.containers.create(bench.pod, failing, { signal }), /\/none/);
+    assert.deepEqual([bench.deps.records.size, bench.host.rootfs.size], [1, 1]);
+    await bench.containers.retryCleanups();
+    assert.equal(bench.deps.records.size, 1);
+    bench.host.fail = undefined;
+    const gate = Promise.withResolvers<void>();
+    bench.host.gate = gate.promise;
+    const running = bench.containers.create(bench.pod, named("b"), { signal });
+    await bench.containers.retryCleanups();
+    gate.resolve();
+    const id = await running;
+    assert.deepEqual([...bench.deps.records.values()].map((record) => record.id), [id]);
+    assert.deepEqual([...bench.host.rootfs], [id]);
+  });
+});
+
+Deno.test("Containers.restore() removes exit files of containers that are gone", async () => {
+  await withContainers(async (bench) => {
+    const id = await bench.containers.create(bench.pod, named("a"), { signal });
+    const exits = `${bench.directory}/exits`;
+    await Deno.mkdir(exits);
+    const gone = "9".repeat(64);
+    for (const name of [id, `${id}.AB12`, gone, `${gone}.CD34`, "other"]) {
+      await Deno.writeTextFile(`${exits}/${name}`, "0");
+    }
+    await new Containers({ ...bench.deps, exitsDirectory: exits }).restore();
+    const left = await Array.fromAsync(Deno.readDir(exits), ({ name }) => name);
+    assert.deepEqual(left.sort(), [id, `${id}.AB12`, "other"].sort());
+  });
+});
+
 Deno.test("Containers.restore() takes down what was being made and notes what ended, was started, or is lost", async () => {
   await withContainers(async (bench) => {
     const make = async (name: string): Promise<ContainerId> =>

@@ -45,6 +45,25 @@ Deno.test("RecordStore.open() finds again what was inserted, updated and not rem
   });
 });
 
+Deno.test("RecordStore.open() gives the records in the order asked for", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const records = ["b", "d", "a", "c"].map((id) => ({ version: 1, id, name: `name-${id}` }));
+    const options = {
+      directory,
+      what: "thing",
+      log: silentLogger,
+      parse: (json: unknown) => json as typeof records[0],
+    };
+    const first = await RecordStore.open(options);
+    for (const record of records) await first.insert(record);
+    const again = await RecordStore.open({ ...options, compare: (a, b) => a.id < b.id ? -1 : 1 });
+    assert.deepEqual([...again.values()].map(({ id }) => id), ["a", "b", "c", "d"]);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
 Deno.test("RecordStore.find() takes unique prefixes and refuses ambiguous and empty ones", async () => {
   await withDirectory(async (directory) => {
     const store = await open(directory);
