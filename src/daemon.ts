@@ -300,11 +300,15 @@ async function watchExits(pods: Pods, config: Config, log: Logger): Promise<Asyn
   return await ExitWatcher.start({ directory: config.runtime.containerExitsDir, log, onExit });
 }
 
-/** What a crash left of networks goes in the background; no request waits for it. */
+/** What a crash left of pods and networks goes in the background; no request waits for it. */
 function collectGarbage(pods: Pods, { log, signal }: { log: Logger; signal: AbortSignal }): void {
-  const valid = new Set([...pods.sandboxes.list()].map((record) => record.id as string));
   const limit = AbortSignal.any([signal, AbortSignal.timeout(GARBAGE_LIMIT_MS)]);
-  pods.network.collectGarbage(valid, { signal: limit }).catch((error) => {
+  const collect = async (): Promise<void> => {
+    await pods.sandboxes.retryCleanups();
+    const valid = new Set([...pods.sandboxes.list()].map((record) => record.id as string));
+    await pods.network.collectGarbage(valid, { signal: limit });
+  };
+  collect().catch((error) => {
     if (!signal.aborted) log.warn(`network garbage collection failed: ${messageOf(error)}`);
   });
 }

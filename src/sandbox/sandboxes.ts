@@ -18,6 +18,8 @@ export class Sandboxes {
   readonly #stops: JointOperations<void>;
   readonly #removals: JointOperations<void>;
   readonly #locks = new KeyedMutex<string>();
+  /** Half-made pods that are being taken down. */
+  readonly #cleaning = new Set<SandboxId>();
 
   constructor(private readonly deps: SandboxDeps) {
     this.#runs = new JointOperations({ what: "run pod sandbox", limitMs: deps.runLimitMs });
@@ -109,17 +111,15 @@ export class Sandboxes {
   }
 
   /**
-   * Brings the records in line with the kernel after a start: takes down what a crash left half-made, and marks pods
-   * whose namespaces are gone (a reboot, a hand that unmounted them) as not ready.
+   * Brings the records in line with the kernel after a start: marks pods whose namespaces are gone (a reboot, a hand
+   * that unmounted them) as not ready. What a crash left half-made is not listed and is left to {@link retryCleanups}:
+   * it asks network plugins, and nobody should wait for those.
    */
   async restore(): Promise<void> {
     const { records, log } = this.deps;
     await Promise.all([...records.values()].map(async (record) => {
       try {
-        if (record.state === "creating") {
-          log.info("taking down a pod whose creation was interrupted", { sandbox: record.id });
-          await tearDownSandbox(this.deps, record);
-        } else if (record.state === "ready" && !this.#isWhole(record)) {
+        if (record.state === "ready" && !this.#isWhole(record)) {
           log.warn("the namespaces of a pod are gone: it is not ready any more", { sandbox: record.id });
           await records.update(record.id, (now) => ({ ...now, state: "not_ready" }));
         }
@@ -129,14 +129,24 @@ export class Sandboxes {
     }));
   }
 
-  /** Takes down what is left of runs whose clean-up failed; the daemon calls it every ten seconds. */
+  /** Takes down what interrupted or failed runs left; the daemon calls it after its start and every ten seconds. */
   async retryCleanups(): Promise<void> {
-    const { records, log } = this.deps;
-    for (const record of [...records.values()]) {
-      if (record.state !== "creating" || this.#runs.isRunning(record.name)) continue;
-      await tearDownSandbox(this.deps, record).catch((error) => {
-        log.warn(`clean-up failed again: ${messageOf(error)}`, { sandbox: record.id });
-      });
+    const left = [...this.deps.records.values()].filter(({ state, name, id }) =>
+      state === "creating" && !this.#runs.isRunning(name) && !this.#cleaning.has(id)
+    );
+    await Promise.all(left.map((record) => this.#cleanUp(record)));
+  }
+
+  async #cleanUp(record: SandboxRecord): Promise<void> {
+    const { log } = this.deps;
+    this.#cleaning.add(record.id);
+    try {
+      await tearDownSandbox(this.deps, record);
+      log.info("took down a pod whose creation was interrupted", { sandbox: record.id });
+    } catch (error) {
+      log.warn(`clean-up of an interrupted pod failed: ${messageOf(error)}`, { sandbox: record.id });
+    } finally {
+      this.#cleaning.delete(record.id);
     }
   }
 

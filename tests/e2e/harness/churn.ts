@@ -1,4 +1,12 @@
-import { ContainerState, type PodSandboxConfig, PodSandboxState } from "../../../src/cri/gen/api.ts";
+import {
+  ContainerState,
+  LinuxContainerConfig,
+  LinuxContainerSecurityContext,
+  NamespaceMode,
+  type PodSandboxConfig,
+  PodSandboxState,
+} from "../../../src/cri/gen/api.ts";
+import { message } from "./cri_client.ts";
 import { containerConfig, podConfig, SLEEPER } from "./pods.ts";
 import type { Lab } from "./lab.ts";
 
@@ -8,6 +16,11 @@ interface Pod {
   /** Its removal was asked for, so that nothing more can be expected of it. */
   leaving: boolean;
   readonly containers: Map<string, Container>;
+}
+
+interface PodRequest {
+  readonly config: PodSandboxConfig;
+  readonly runtimeHandler: string;
 }
 
 interface Container {
@@ -110,10 +123,10 @@ export class Churn {
 
   async #worker(): Promise<void> {
     while (!this.#stopping) {
-      const config = podConfig(this.lab.pod(`churn-${this.#serial++}`));
-      if (!(await this.#attempt(() => this.#onePod(config)))) continue;
+      const request = this.#podRequest();
+      if (!(await this.#attempt(() => this.#onePod(request)))) continue;
       // What a kill interrupted is asked for again and removed, as a kubelet does it.
-      while (await this.#attempt(() => this.#clearAway(config)));
+      while (await this.#attempt(() => this.#clearAway(request)));
     }
   }
 
@@ -131,9 +144,18 @@ export class Churn {
     }
   }
 
-  async #clearAway(config: PodSandboxConfig): Promise<void> {
+  /** Pods of all kinds: with and without a network or a PID namespace of their own, below either runtime. */
+  #podRequest(): PodRequest {
+    const hostNetwork = this.random() < 0.15;
+    const config = podConfig({ ...this.lab.pod(`churn-${this.#serial++}`), hostNetwork });
+    const options = config.linux?.securityContext?.namespaceOptions;
+    if (options !== undefined && this.random() < 0.3) options.pid = NamespaceMode.POD;
+    return { config, runtimeHandler: this.random() < 0.3 ? "runc" : "crun" };
+  }
+
+  async #clearAway(request: PodRequest): Promise<void> {
     const { client } = this.lab.daemon;
-    const { podSandboxId } = await client.call("runPodSandbox", { config });
+    const { podSandboxId } = await client.call("runPodSandbox", request);
     const known = this.#pods.get(podSandboxId);
     if (known !== undefined) known.leaving = true;
     await client.call("stopPodSandbox", { podSandboxId });
@@ -141,10 +163,10 @@ export class Churn {
     this.#pods.delete(podSandboxId);
   }
 
-  async #onePod(config: PodSandboxConfig): Promise<void> {
+  async #onePod({ config, runtimeHandler }: PodRequest): Promise<void> {
     const { client } = this.lab.daemon;
     await Deno.mkdir(config.logDirectory, { recursive: true });
-    const { podSandboxId } = await client.call("runPodSandbox", { config });
+    const { podSandboxId } = await client.call("runPodSandbox", { config, runtimeHandler });
     const pod: Pod = { id: podSandboxId, leaving: false, containers: new Map() };
     this.#pods.set(podSandboxId, pod);
     const MAX_CONTAINERS = 2;
@@ -152,6 +174,9 @@ export class Churn {
       const endsWith = this.random() < 0.4 ? 1 + Math.floor(this.random() * 200) : undefined;
       const command = endsWith === undefined ? SLEEPER : ["/bin/sh", "-c", `sleep 0.3; exit ${endsWith}`];
       const container = containerConfig({ name: `c${i}`, image: this.lab.image, command });
+      const namespaceOptions = config.linux?.securityContext?.namespaceOptions;
+      const securityContext = message(LinuxContainerSecurityContext, { namespaceOptions });
+      container.linux = message(LinuxContainerConfig, { securityContext });
       await Deno.mkdir(`${config.logDirectory}/c${i}`, { recursive: true });
       const request = { podSandboxId, config: container, sandboxConfig: config };
       const { containerId } = await client.call("createContainer", request);

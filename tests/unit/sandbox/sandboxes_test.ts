@@ -198,7 +198,7 @@ Deno.test("Sandboxes.stop() and remove() are repeatable, and succeed for what do
   });
 });
 
-Deno.test("Sandboxes.restore() takes down a pod that a crash left half-made and notices lost namespaces", async () => {
+Deno.test("Sandboxes.restore() notices lost namespaces; retryCleanups() takes down what a crash left half-made", async () => {
   await withSandboxes(async (bench) => {
     const whole = await bench.sandboxes.run(sandboxSpec(), { signal });
     const spec = sandboxSpec({ metadata: { name: "other", namespace: "ns", uid: "u2", attempt: 0 } });
@@ -208,6 +208,9 @@ Deno.test("Sandboxes.restore() takes down a pod that a crash left half-made and 
     const again = new Sandboxes({ ...bench.deps, records: await open(bench.directory) });
     await again.restore();
     assert.deepEqual([...again.list()].map((record) => [record.id, record.state]), [[whole, "not_ready"]]);
+    bench.log.length = 0;
+    await Promise.all([again.retryCleanups(), again.retryCleanups()]);
+    assert.deepEqual(bench.log, ["kill naming", "detach"]);
     assert.equal([...bench.pins].filter((path) => path.endsWith(half)).length, 0);
   });
 });
