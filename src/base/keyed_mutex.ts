@@ -16,10 +16,11 @@ export class KeyedMutex<K> {
     const { promise: released, resolve: release } = Promise.withResolvers<void>();
     const tail = before === undefined ? released : before.then(() => released);
     this.#tails.set(key, tail);
-    const free = (): void => {
-      release();
+    // The key goes when everybody up to us is done: one that gave its place up may stand behind a holder still.
+    tail.then(() => {
       if (this.#tails.get(key) === tail) this.#tails.delete(key);
-    };
+    });
+    const free = (): void => release();
     try {
       if (before !== undefined) await abortable(before, signal);
     } catch (error) {

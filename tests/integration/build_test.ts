@@ -64,6 +64,14 @@ Deno.test("scripts/build makes a portable file that unpacks itself once", async 
       deepStrictEqual([(mode ?? 0) & 0o777, uid], [0o700, Deno.uid()]);
     });
 
+    await t.step("the bundle still gives back what `using` holds", async () => {
+      const [hash] = await names(env.CRIO_PORTABLE_DIR);
+      const app = `${env.CRIO_PORTABLE_DIR}/${hash}/app`;
+      const texts = await Promise.all((await names(app)).map((name) => Deno.readTextFile(`${app}/${name}`)));
+      // A variable that is read once: a minifier has put its value in its place.
+      match(texts.join(""), /using \w+ = await this\.#lockSoon\(/);
+    });
+
     await t.step("later starts unpack nothing, pass arguments on and give the exit code", async () => {
       const [hash] = await names(env.CRIO_PORTABLE_DIR);
       const before = (await Deno.stat(`${env.CRIO_PORTABLE_DIR}/${hash}/crio`)).ctime;

@@ -30,7 +30,26 @@ Deno.test("KeyedMutex.acquire() gives its place up when its signal aborts", asyn
   await assert.rejects(impatient, /gone/);
   holder[Symbol.dispose]();
   (await patient)[Symbol.dispose]();
+  await Promise.resolve().then(() => Promise.resolve());
   assert.equal(mutex.size, 0);
+});
+
+Deno.test("KeyedMutex.acquire() keeps others out when the last in the queue gave its place up", async () => {
+  const mutex = new KeyedMutex<string>();
+  const holder = await mutex.acquire("a");
+  const controller = new AbortController();
+  const impatient = mutex.acquire("a", { signal: controller.signal });
+  controller.abort(new Error("gone"));
+  await assert.rejects(impatient, /gone/);
+  let entered = false;
+  const next = mutex.acquire("a").then((lock) => {
+    entered = true;
+    return lock;
+  });
+  for (let turn = 0; turn < 5; turn++) await Promise.resolve();
+  assert.ok(!entered);
+  holder[Symbol.dispose]();
+  (await next)[Symbol.dispose]();
 });
 
 Deno.test("Semaphore.acquire() admits no more than its limit and passes places on", async () => {
