@@ -280,6 +280,7 @@ async function restore({ containers, sandboxes }: Pods): Promise<void> {
 /** Looks for what nobody tells of: dead monitors, and pods and containers whose clean-up failed. */
 async function sweepPods({ containers, sandboxes }: Pods): Promise<void> {
   await containers.sweepMonitors();
+  await sandboxes.restore();
   await containers.retryCleanups();
   await sandboxes.retryCleanups();
 }

@@ -139,7 +139,9 @@ function pidNamespace(
       return pod.namespaces.pid === undefined ? { type: "pid" } : { type: "pid", path: pod.namespaces.pid };
     case "target":
       if (targetPid === undefined) {
-        throw new InvalidArgumentError(`container ${mode.containerId}, whose PID namespace is asked for, does not run`);
+        throw new InvalidArgumentError(
+          `container ${mode.containerId}, whose PID namespace is asked for, does not run in this pod`,
+        );
       }
       return { type: "pid", path: `/proc/${targetPid}/ns/pid` };
   }

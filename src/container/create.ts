@@ -113,7 +113,7 @@ async function build(
 
   context.stage("container spec configuration");
   const user = resolveUser(spec.security, image.defaults.user, accountFiles(rootfs));
-  const targetPid = pidOfTarget(deps, spec);
+  const targetPid = pidOfTarget(deps, pod, spec);
   const bundle = await buildBundleSpec({ pod, spec, image, user, rootfs, record, node: deps.node, targetPid });
   // The working directory and the image's volumes need not be in its layers.
   for (const path of [bundle.spec.process.cwd, ...image.defaults.volumes]) makeDirectoriesInRoot(rootfs, path);
@@ -141,11 +141,13 @@ async function build(
     }));
 }
 
-function pidOfTarget(deps: ContainerDeps, spec: ContainerSpec): number | undefined {
+/** The target has to be of the same pod, or one pod's request could reach into another. */
+function pidOfTarget(deps: ContainerDeps, pod: PodContext, spec: ContainerSpec): number | undefined {
   const { pid } = spec.security.namespaces;
   if (pid.kind !== "target") return undefined;
   const target = deps.records.find(pid.containerId);
-  return target?.state === "running" ? target.process?.pid : undefined;
+  if (target?.state !== "running" || target.sandboxId !== pod.id || target.process === undefined) return undefined;
+  return deps.processes.isAlive(target.process) ? target.process.pid : undefined;
 }
 
 function accountFiles(rootfs: string): { passwd: string; group: string } {

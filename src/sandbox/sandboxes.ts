@@ -90,7 +90,8 @@ export class Sandboxes {
     const { spec } = record;
     return {
       id: record.id,
-      ready: record.state === "ready",
+      // Without its process the path of a pod's PID namespace may lead to another process's.
+      ready: record.state === "ready" && (record.infra === undefined || this.deps.infra.isAlive(record.infra)),
       name: spec.metadata.name,
       namespace: spec.metadata.namespace,
       uid: spec.metadata.uid,
@@ -111,8 +112,8 @@ export class Sandboxes {
   }
 
   /**
-   * Brings the records in line with the kernel after a start: marks pods whose namespaces are gone (a reboot, a hand
-   * that unmounted them) as not ready. What a crash left half-made is not listed and is left to {@link retryCleanups}:
+   * Brings the records in line with the kernel, after a start and every ten seconds: marks pods whose namespaces are gone (a reboot, a hand
+   * that unmounted them, an infra process that was killed) as not ready. What a crash left half-made is not listed and is left to {@link retryCleanups}:
    * it asks network plugins, and nobody should wait for those.
    */
   async restore(): Promise<void> {
