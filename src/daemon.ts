@@ -2,9 +2,7 @@ import { createServer } from "node:http";
 import { systemClock } from "./base/clock.ts";
 import { DataLossError, FailedPreconditionError, messageOf } from "./base/errors.ts";
 import type { Logger } from "./base/logger.ts";
-import { VERSION } from "./base/version.ts";
 import type { CgroupDriver } from "./cgroup/paths.ts";
-import { CgroupStatsReader } from "./cgroup/stats/cgroup_stats.ts";
 import { CgroupTree } from "./cgroup/tree.ts";
 import type { Config } from "./config/schema.ts";
 import { Containers } from "./container/containers.ts";
@@ -14,12 +12,9 @@ import { NodeCgroups } from "./container/node_cgroups.ts";
 import { assignments, nodeDefaults } from "./container/node_defaults.ts";
 import { NodeProcesses } from "./container/node_processes.ts";
 import type { ImageSource } from "./container/ports.ts";
-import type { NodeRuntimes } from "./container/runtime_table.ts";
-import { ContainerStatsReader } from "./container/stats.ts";
 import { StoreRootfs } from "./container/store_rootfs.ts";
 import type { ContainerRecord } from "./container/types.ts";
 import { criHandlers } from "./cri/handlers.ts";
-import type { ContainerOperations, NodeOperations, StatsOperations } from "./cri/operations.ts";
 import { CriServer } from "./cri/server.ts";
 import { Images, type ImagesOptions } from "./image/images.ts";
 import { PullClient } from "./image/pull_client.ts";
@@ -31,19 +26,25 @@ import { adoptOrphans } from "./linux/spawn.ts";
 import { openLibraries } from "./linux/warm_up.ts";
 import { Metrics, noMetrics, type OperationObserver } from "./metrics/metrics.ts";
 import { serveMetrics } from "./metrics/server.ts";
-import { InterfaceStatsReader } from "./network/interface_stats.ts";
 import { PodNetwork } from "./network/pod_network.ts";
 import { ExitWatcher, readExit, wasOomKilled } from "./oci/monitor/exits.ts";
+import {
+  containerOperations,
+  nodeOperations,
+  openStreaming,
+  type Pods,
+  statsOperations,
+  statusDeps,
+  streamingOperations,
+} from "./operations.ts";
 import { PauseProcesses } from "./sandbox/infra.ts";
 import { NodeMounts } from "./sandbox/node_mounts.ts";
 import { NodePins } from "./sandbox/node_pins.ts";
 import { Sandboxes } from "./sandbox/sandboxes.ts";
-import { SandboxStatsReader } from "./sandbox/stats.ts";
 import type { SandboxRecord } from "./sandbox/types.ts";
 import { CrioSocket } from "./socket.ts";
 import { RecordStore } from "./state/record_store.ts";
 import { createStatusHandler } from "./status/handler.ts";
-import type { StatusDeps } from "./status/types.ts";
 import { Store } from "./storage/store.ts";
 
 /** What the daemon gets besides its configuration. */
@@ -79,15 +80,6 @@ interface Places {
   readonly cniCache: string;
 }
 
-/** Pods and containers with what they stand on. */
-interface Pods {
-  readonly containers: Containers;
-  readonly sandboxes: Sandboxes;
-  readonly records: RecordStore<ContainerRecord>;
-  readonly network: PodNetwork;
-  readonly runtimes: NodeRuntimes;
-}
-
 /**
  * Builds the daemon from its configuration and runs it until the signal aborts. This is the only file that knows all
  * parts; it decides nothing but what belongs together.
@@ -115,6 +107,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
 
   const metrics = await openMetrics(config, { stack, log });
   const trimmer = stack.use(new MemoryTrimmer());
+  const streaming = stack.use(await openStreaming(config, pods, log));
   const cri = new CriServer(
     criHandlers({
       ...pods,
@@ -122,6 +115,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
       images,
       node: nodeOperations(config, pods),
       stats: statsOperations(config, { pods, host, store, log }),
+      streaming: streamingOperations(streaming, pods),
     }),
     { maxReceiveBytes: config.api.grpcMaxRecvMsgSizeBytes, maxSendBytes: config.api.grpcMaxSendMsgSizeBytes },
     {
@@ -323,84 +317,6 @@ async function openMetrics(
   const metrics = await Metrics.create({ collectors: metricsCollectors });
   stack.use(await serveMetrics({ host: metricsHost, port: metricsPort, socket: metricsSocket }, { metrics, log }));
   return metrics;
-}
-
-function containerOperations({ containers, sandboxes }: Pods): ContainerOperations {
-  return {
-    create: ({ sandbox, spec }, call) => containers.create(sandboxes.contextOf(sandbox), spec, call),
-    start: (id, call) => containers.start(id, call),
-    stop: (id, call) => containers.stop(id, call),
-    remove: (id, call) => containers.remove(id, call),
-    find: (id) => containers.find(id),
-    list: () => containers.list(),
-    execSync: (id, call) => containers.execSync(id, call),
-    reopenLog: (id, call) => containers.reopenLog(id, call),
-    runtimeSpec: (record) => containers.runtimeSpec(record),
-  };
-}
-
-function nodeOperations(config: Config, { network, runtimes }: Pods): NodeOperations {
-  return {
-    version: VERSION,
-    cgroupDriver: config.runtime.cgroupManager as CgroupDriver,
-    networkProblem: (): string | undefined => {
-      const status = network.status();
-      return status.ready ? undefined : status.message;
-    },
-    handlers: () => ({
-      default: runtimes.defaultName,
-      all: runtimes.names().map((name) => ({ name, recursiveReadOnlyMounts: false, userNamespaces: false })),
-    }),
-    verboseConfig: () => ({ sandboxImage: config.image.pauseImage, runtime: config.runtime }),
-  };
-}
-
-function statsOperations(
-  config: Config,
-  { pods, host, store, log }: { pods: Pods; host: Host; store: Store; log: Logger },
-): StatsOperations {
-  const driver = config.runtime.cgroupManager as CgroupDriver;
-  const clock = systemClock;
-  const cgroups = new CgroupStatsReader(host.cgroup, clock);
-  // The same name as in ImageFsInfo: the kubelet looks a file system up once by it.
-  const layers = {
-    mountpoint: `${config.crio.root}/overlay-images`,
-    usage: (id: string): Promise<{ bytes: number; inodes: number }> => store.layerUsage(id),
-  };
-  const containers = new ContainerStatsReader({ driver, cgroups, layers, clock, log });
-  const interfaces = new InterfaceStatsReader(clock);
-  const sandboxes = new SandboxStatsReader({
-    ...pods,
-    driver,
-    cgroups,
-    interfaces,
-    containerStats: containers,
-    clock,
-    log,
-  });
-  return { containers, sandboxes };
-}
-
-function statusDeps(config: Config, { containers, sandboxes }: Pods): Omit<StatusDeps, "configToml"> {
-  return {
-    findContainer: (id) => containers.find(id),
-    findSandbox: (id) => sandboxes.find(id),
-    pause: (id, call) => containers.pause(id, call),
-    unpause: (id, call) => containers.resume(id, call),
-    info: () => ({
-      storageDriver: "overlay",
-      storageRoot: config.crio.root,
-      storageImage: config.crio.imageStore,
-      cgroupDriver: config.runtime.cgroupManager,
-    }),
-    debug: () => ({
-      pid: Deno.pid,
-      memory: Deno.memoryUsage(),
-      containers: [...containers.list()].length,
-      sandboxes: [...sandboxes.list()].length,
-      running: [...containers.stages(), ...sandboxes.stages()],
-    }),
-  };
 }
 
 /** Gives freed memory back to the system once a burst of requests is over. */

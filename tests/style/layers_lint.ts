@@ -26,6 +26,7 @@ export const RANK: Readonly<Record<string, number>> = {
   cri: 6,
   status: 6,
   "socket.ts": 7,
+  "operations.ts": 7,
   "daemon.ts": 7.5,
   cli: 8,
 };

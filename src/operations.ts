@@ -1,0 +1,164 @@
+/**
+ * What `cri/`, `status/` and `streaming/` ask of the daemon, answered by its parts: nothing here decides anything.
+ *
+ * @module
+ */
+import { systemClock } from "./base/clock.ts";
+import type { Logger } from "./base/logger.ts";
+import { VERSION } from "./base/version.ts";
+import type { CgroupDriver } from "./cgroup/paths.ts";
+import { CgroupStatsReader } from "./cgroup/stats/cgroup_stats.ts";
+import type { Config } from "./config/schema.ts";
+import type { Containers } from "./container/containers.ts";
+import type { NodeRuntimes } from "./container/runtime_table.ts";
+import { ContainerStatsReader } from "./container/stats.ts";
+import type { ContainerRecord } from "./container/types.ts";
+import type { ContainerOperations, NodeOperations, StatsOperations, StreamingOperations } from "./cri/operations.ts";
+import type { Host } from "./linux/host.ts";
+import { InterfaceStatsReader } from "./network/interface_stats.ts";
+import type { PodNetwork } from "./network/pod_network.ts";
+import { checkForward, forwardPort } from "./sandbox/port_forward.ts";
+import type { Sandboxes } from "./sandbox/sandboxes.ts";
+import { SandboxStatsReader } from "./sandbox/stats.ts";
+import type { RecordStore } from "./state/record_store.ts";
+import type { StatusDeps } from "./status/types.ts";
+import type { Store } from "./storage/store.ts";
+import { StreamingServer } from "./streaming/server.ts";
+
+/** Pods and containers with what they stand on. */
+export interface Pods {
+  readonly containers: Containers;
+  readonly sandboxes: Sandboxes;
+  readonly records: RecordStore<ContainerRecord>;
+  readonly network: PodNetwork;
+  readonly runtimes: NodeRuntimes;
+}
+
+/** Containers as the CRI's handlers see them. */
+export function containerOperations({ containers, sandboxes }: Pods): ContainerOperations {
+  return {
+    create: ({ sandbox, spec }, call) => containers.create(sandboxes.contextOf(sandbox), spec, call),
+    start: (id, call) => containers.start(id, call),
+    stop: (id, call) => containers.stop(id, call),
+    remove: (id, call) => containers.remove(id, call),
+    find: (id) => containers.find(id),
+    list: () => containers.list(),
+    execSync: (id, call) => containers.execSync(id, call),
+    reopenLog: (id, call) => containers.reopenLog(id, call),
+    runtimeSpec: (record) => containers.runtimeSpec(record),
+  };
+}
+
+/** The node itself. */
+export function nodeOperations(config: Config, { network, runtimes }: Pods): NodeOperations {
+  return {
+    version: VERSION,
+    cgroupDriver: config.runtime.cgroupManager as CgroupDriver,
+    networkProblem: (): string | undefined => {
+      const status = network.status();
+      return status.ready ? undefined : status.message;
+    },
+    handlers: () => ({
+      default: runtimes.defaultName,
+      all: runtimes.names().map((name) => ({ name, recursiveReadOnlyMounts: false, userNamespaces: false })),
+    }),
+    verboseConfig: () => ({ sandboxImage: config.image.pauseImage, runtime: config.runtime }),
+  };
+}
+
+/** Resource use of containers and pods. */
+export function statsOperations(
+  config: Config,
+  { pods, host, store, log }: { pods: Pods; host: Host; store: Store; log: Logger },
+): StatsOperations {
+  const driver = config.runtime.cgroupManager as CgroupDriver;
+  const clock = systemClock;
+  const cgroups = new CgroupStatsReader(host.cgroup, clock);
+  // The same name as in ImageFsInfo: the kubelet looks a file system up once by it.
+  const layers = {
+    mountpoint: `${config.crio.root}/overlay-images`,
+    usage: (id: string): Promise<{ bytes: number; inodes: number }> => store.layerUsage(id),
+  };
+  const containers = new ContainerStatsReader({ driver, cgroups, layers, clock, log });
+  const interfaces = new InterfaceStatsReader(clock);
+  const sandboxes = new SandboxStatsReader({
+    ...pods,
+    driver,
+    cgroups,
+    interfaces,
+    containerStats: containers,
+    clock,
+    log,
+  });
+  return { containers, sandboxes };
+}
+
+/** The streaming server, which answers by the containers and pods of this node. */
+export async function openStreaming(
+  { api }: Config,
+  { containers, sandboxes }: Pods,
+  log: Logger,
+): Promise<StreamingServer> {
+  const tls = {
+    certFile: api.streamTlsCert,
+    keyFile: api.streamTlsKey,
+    caFile: api.streamTlsCa,
+    cipherSuites: api.tlsCipherSuites,
+    minVersion: api.tlsMinVersion === "VersionTLS13" ? "TLSv1.3" as const : "TLSv1.2" as const,
+  };
+  return await StreamingServer.listen({
+    address: api.streamAddress,
+    port: Number(api.streamPort),
+    idleTimeoutMs: api.streamIdleTimeoutMs,
+    ...(api.streamEnableTls ? { tls } : {}),
+  }, {
+    log,
+    handlers: {
+      exec: ({ containerId, command }, streams) => containers.execStream(containerId, command, streams),
+      attach: ({ containerId }, streams) => containers.attach(containerId, streams),
+      portForward: ({ sandboxId, port }, client, { signal }) =>
+        forwardPort(sandboxes.require(sandboxId), client, { port, signal }),
+    },
+  });
+}
+
+/** URLs for exec, attach and port-forward, after the checks that need no connection. */
+export function streamingOperations(
+  streaming: StreamingServer,
+  { containers, sandboxes }: Pods,
+): StreamingOperations {
+  return {
+    exec: (request) =>
+      streaming.execUrl({ ...request, containerId: containers.requireForExec(request.containerId).id }),
+    attach: (request) =>
+      streaming.attachUrl({ ...request, containerId: containers.requireForAttach(request.containerId).id }),
+    portForward: (request): string => {
+      const record = sandboxes.require(request.sandboxId);
+      checkForward(record);
+      return streaming.portForwardUrl({ ...request, sandboxId: record.id });
+    },
+  };
+}
+
+/** What the HTTP API on the socket tells and does. */
+export function statusDeps(config: Config, { containers, sandboxes }: Pods): Omit<StatusDeps, "configToml"> {
+  return {
+    findContainer: (id) => containers.find(id),
+    findSandbox: (id) => sandboxes.find(id),
+    pause: (id, call) => containers.pause(id, call),
+    unpause: (id, call) => containers.resume(id, call),
+    info: () => ({
+      storageDriver: "overlay",
+      storageRoot: config.crio.root,
+      storageImage: config.crio.imageStore,
+      cgroupDriver: config.runtime.cgroupManager,
+    }),
+    debug: () => ({
+      pid: Deno.pid,
+      memory: Deno.memoryUsage(),
+      containers: [...containers.list()].length,
+      sandboxes: [...sandboxes.list()].length,
+      running: [...containers.stages(), ...sandboxes.stages()],
+    }),
+  };
+}
