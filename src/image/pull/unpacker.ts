@@ -41,12 +41,14 @@ export class UnpackThread implements Disposable {
   readonly #layers = new Map<number, OutgoingLayer>();
   #nextId = 1;
   #failure: InternalError | undefined;
-  #wasReady = false;
+  /** What was sent before it was ready: a message that comes while its modules load would be lost. */
+  #early: Sending[] | undefined = [];
 
-  constructor() {
-    this.#worker = new Worker(Deno.mainModule, { type: "module", name: UNPACK_THREAD });
+  /** @param module the program's main module, which knows what to do when it is a thread's */
+  constructor(module: string) {
+    this.#worker = new Worker(module, { type: "module", name: UNPACK_THREAD });
     this.#worker.onmessage = ({ data }: MessageEvent<FromUnpacker>): void => {
-      if (data.type === "ready") this.#wasReady = true;
+      if (data.type === "ready") this.#ready();
       else this.#layers.get(data.id)?.take(data);
     };
     this.#worker.onerror = (event): void => {
@@ -59,7 +61,7 @@ export class UnpackThread implements Disposable {
   /** `broken` breaks what it does, and takes nothing more; `unusable` never worked, and another one would not. */
   get state(): "good" | "broken" | "unusable" {
     if (this.#failure === undefined) return "good";
-    return this.#wasReady ? "broken" : "unusable";
+    return this.#early === undefined ? "broken" : "unusable";
   }
 
   /** See {@link UnpackWay}. @throws PodError with the kind that the unpacker gave; what `bytes` throws */
@@ -67,7 +69,7 @@ export class UnpackThread implements Disposable {
     if (this.#failure !== undefined) throw this.#failure;
     target.signal.throwIfAborted();
     const id = this.#nextId++;
-    const layer = new OutgoingLayer(id, (message, buffers) => this.#worker.postMessage(message, buffers));
+    const layer = new OutgoingLayer(id, (sending) => this.#send(sending));
     this.#layers.set(id, layer);
     try {
       return await layer.run(bytes, target);
@@ -81,10 +83,27 @@ export class UnpackThread implements Disposable {
     this.#worker.terminate();
   }
 
+  #send(sending: Sending): void {
+    if (this.#early === undefined) this.#worker.postMessage(sending.message, sending.buffers ?? []);
+    else this.#early.push(sending);
+  }
+
+  #ready(): void {
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const sending of early) this.#send(sending);
+  }
+
   #fail(reason: string): void {
     this.#failure ??= new InternalError(`the unpacking thread failed: ${reason}`);
     for (const layer of this.#layers.values()) layer.lost(this.#failure);
   }
+}
+
+interface Sending {
+  readonly message: ToUnpacker;
+  /** Handed over with it. */
+  readonly buffers?: ArrayBuffer[];
 }
 
 /** One layer on its way to the thread. */
@@ -100,7 +119,7 @@ class OutgoingLayer {
 
   constructor(
     private readonly id: number,
-    private readonly send: (message: ToUnpacker, buffers: ArrayBuffer[]) => void,
+    private readonly send: (sending: Sending) => void,
   ) {
     this.#result.promise.catch(() => {});
   }
@@ -108,12 +127,12 @@ class OutgoingLayer {
   async run(bytes: AsyncGenerator<Bytes, void, void>, target: UnpackTarget): Promise<UnpackedLayer> {
     const { id } = this;
     const { directory, tarSplitPath, signal } = target;
-    const abort = (): void => this.send({ type: "abort", id }, []);
-    this.send({ type: "open", id, directory, tarSplitPath }, []);
+    const abort = (): void => this.send({ message: { type: "abort", id } });
+    this.send({ message: { type: "open", id, directory, tarSplitPath } });
     signal.addEventListener("abort", abort, { once: true });
     try {
       await this.#feed(bytes, AbortSignal.any([signal, this.#over.signal]));
-      this.send({ type: "end", id }, []);
+      this.send({ message: { type: "end", id } });
     } catch (error) {
       if (this.#over.signal.aborted) return await this.#result.promise;
       abort();
@@ -165,7 +184,8 @@ class OutgoingLayer {
     }
     stop.throwIfAborted();
     this.#pending += this.#batchBytes;
-    this.send({ type: "data", id: this.id, pieces: this.#batch }, this.#batch.map((piece) => piece.buffer));
+    const message = { type: "data", id: this.id, pieces: this.#batch } as const;
+    this.send({ message, buffers: this.#batch.map((piece) => piece.buffer) });
     this.#batch = [];
     this.#batchBytes = 0;
   }
@@ -182,11 +202,13 @@ export class Unpackers implements Disposable {
   #thread: UnpackThread | undefined;
   #isUsable = true;
 
+  constructor(private readonly module: string = Deno.mainModule) {}
+
   /** An image is about to be unpacked: starts the thread if that pays. */
   prepare(compressedBytes: number): void {
     if (this.#thread?.state === "unusable") this.#isUsable = false;
     if (this.#thread !== undefined && this.#thread.state !== "good") this[Symbol.dispose]();
-    if (compressedBytes >= THREAD_IMAGE_BYTES && this.#isUsable) this.#thread ??= new UnpackThread();
+    if (compressedBytes >= THREAD_IMAGE_BYTES && this.#isUsable) this.#thread ??= new UnpackThread(this.module);
   }
 
   /** The way for a layer of this size. */
