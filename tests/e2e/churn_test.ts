@@ -41,12 +41,33 @@ Deno.test("killed at random moments of 8-way churn, the daemon finds everything 
     ...containers.map(({ id }) => `container left: ${id}`),
     ...images.map(({ id }) => `image left: ${id}`),
     ...(await layersLeft(lab.directory)).map((line) => `layer left: ${line}`),
+    ...await stagesLeft(lab.directory),
     ...await lab.leaks(),
   ];
   const SHOWN = 40;
   const report = [`CHURN_SEED=${seed} CHURN_KILLS=${kills}: ${problems.length} problems`, ...problems.slice(0, SHOWN)];
   assert.ok(problems.length === 0, `${report.join("\n")}\n\nthe daemon's log ends with:\n${lab.daemon.logTail(40)}`);
 });
+
+/** Stages of pulls and daemons that are gone, and trash. The living daemon has one stage. */
+async function stagesLeft(directory: string): Promise<string[]> {
+  const { stdout } = await new Deno.Command("find", {
+    args: [
+      `${directory}/root`,
+      "-xdev",
+      "(",
+      "-name",
+      "crio-????????????????",
+      "-o",
+      "-name",
+      "trash-????????????????",
+      ")",
+    ],
+    stderr: "null",
+  }).output();
+  const paths = new TextDecoder().decode(stdout).split("\n").filter(Boolean);
+  return paths.slice(1).map((path) => `stage left: ${path}`);
+}
 
 /** Directories of layers on disk; the store's own link directory does not count. */
 async function layersLeft(directory: string): Promise<string[]> {

@@ -1,5 +1,6 @@
 import {
   ContainerState,
+  ImageSpec,
   LinuxContainerConfig,
   LinuxContainerSecurityContext,
   NamespaceMode,
@@ -52,7 +53,19 @@ export class Churn {
 
   /** Runs until {@link finish}. */
   async work(workers: number): Promise<void> {
-    await Promise.all(Array.from({ length: workers }, () => this.#worker()));
+    await Promise.all([...Array.from({ length: workers }, () => this.#worker()), this.#puller()]);
+  }
+
+  /** Pulls and removes an image of its own again and again, whose layer is shared with the pods' image. */
+  async #puller(): Promise<void> {
+    const image = message(ImageSpec, { image: this.lab.image.replace("busybox", "nobody") });
+    while (!this.#stopping) {
+      await this.#attempt(async () => {
+        await this.lab.daemon.client.call("pullImage", { image });
+        await this.lab.daemon.client.call("removeImage", { image });
+      });
+    }
+    while (await this.#attempt(async () => void await this.lab.daemon.client.call("removeImage", { image })));
   }
 
   finish(): void {

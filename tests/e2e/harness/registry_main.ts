@@ -9,7 +9,8 @@ import { parseArgs } from "node:util";
 import { FakeRegistry } from "../../fakes/registry.ts";
 import { buildImage } from "../../fakes/registry/content.ts";
 import { BUSYBOX_CONFIG, busyboxLayer } from "./busybox_image.ts";
-import { buildRealisticImage, REALISTIC_VERSION } from "./realistic_image.ts";
+import { buildTar } from "../../fakes/tar.ts";
+import { buildRealisticImage, randomSource, REALISTIC_VERSION } from "./realistic_image.ts";
 
 interface CachedImage {
   readonly mediaType: string;
@@ -41,11 +42,28 @@ async function fillCache(directory: string): Promise<string> {
   return text;
 }
 
+/** Enough that a pull of it takes long enough to be interrupted. */
+const OWN_BYTES = 8 * 1024 * 1024;
+
+function incompressible(bytes: number): Uint8Array {
+  const random = randomSource(1);
+  return new Uint8Array(bytes).map(() => random() * 256);
+}
+
 async function addBusybox(registry: FakeRegistry): Promise<void> {
   const layers = [await busyboxLayer()];
   registry.addImage({ name: "bench/busybox", tag: "1", layers, config: BUSYBOX_CONFIG });
   const user = { ...BUSYBOX_CONFIG, User: "nobody", WorkingDir: "/work/here", Volumes: { "/data": {} } };
-  registry.addImage({ name: "bench/nobody", tag: "1", layers, config: { ...user, StopSignal: "SIGINT" } });
+  const own = buildTar([{ name: "srv/", type: "5", mode: 0o755 }, {
+    name: "srv/data",
+    body: incompressible(OWN_BYTES),
+  }]);
+  registry.addImage({
+    name: "bench/nobody",
+    tag: "1",
+    layers: [...layers, own],
+    config: { ...user, StopSignal: "SIGINT" },
+  });
   const entrypoint = { ...BUSYBOX_CONFIG, Entrypoint: ["/bin/sleep", "1000000000"], Cmd: [] };
   const image = buildImage({ layers, config: entrypoint });
   for (const bytes of image.blobs.values()) registry.addBlob(bytes);
