@@ -131,6 +131,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const http = createServer(createStatusHandler({ log, ...statusDeps(config, pods), configToml: options.configToml }));
   const socket = await CrioSocket.listen({ listen: config.api.listen }, { grpc: cri, http }, log);
   openLibraries();
+  log.warn("seccomp, AppArmor and SELinux profiles are not applied by this version: do not run untrusted workloads");
   log.info("Listening", { socket: socket.path });
   await aborted(signal);
   await socket.close({ graceMs: GRACE_MS });

@@ -7,7 +7,7 @@ import type { OciNamespace, OciProcess, OciSpec } from "../oci/spec/types.ts";
 import { grantedDevices } from "./devices.ts";
 import { containerMounts } from "./mounts.ts";
 import type { ContainerImage, NodeDefaults, PodContext } from "./ports.ts";
-import type { ContainerRecord, ContainerSpec, PidMode, ReportedMount } from "./types.ts";
+import type { ContainerRecord, ContainerSpec, PidMode, ReportedMount, SecurityContext } from "./types.ts";
 import type { ResolvedUser } from "./user.ts";
 
 /** Everything that shapes a container's runtime configuration. */
@@ -34,6 +34,7 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
   const { spec, node, record, rootfs } = input;
   const { security } = spec;
   if (spec.cdiDevices.length > 0) throw new UnimplementedError("CDI devices are not supported yet");
+  refuseOwnProfiles(security);
   const [mounts, devices] = await Promise.all([containerMounts(input), grantedDevices(spec)]);
   const { privileged } = security;
   return {
@@ -59,6 +60,14 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
       },
     },
   };
+}
+
+/** Less confinement than was asked for by name must not pass unnoticed; the daemon says at start what it lacks. */
+function refuseOwnProfiles({ seccomp, apparmor }: SecurityContext): void {
+  if (seccomp?.kind === "localhost") throw new UnimplementedError(`seccomp profile ${seccomp.ref}: not supported yet`);
+  if (apparmor?.kind === "localhost") {
+    throw new UnimplementedError(`AppArmor profile ${apparmor.ref}: not supported yet`);
+  }
 }
 
 function processOf(input: BundleInput): OciProcess {

@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
-import { FailedPreconditionError } from "../../../src/base/errors.ts";
 import {
+  accountingDirectories,
   controllerDirectory,
   directoriesOf,
   hasController,
   processDirectory,
 } from "../../../src/cgroup/hierarchies.ts";
-import { usableHugepageLimits } from "../../../src/cgroup/hugetlb.ts";
 import { parseOomKills } from "../../../src/cgroup/memory.ts";
 import { startScope, stopUnit, SystemdError } from "../../../src/cgroup/systemd.ts";
 import type { CgroupLayout } from "../../../src/linux/host.ts";
@@ -40,12 +39,9 @@ Deno.test("controllerDirectory() sees a hybrid host as the runtimes do: v1 only"
   assert.equal(processDirectory(HYBRID, "/a"), "/cg/memory/a");
 });
 
-Deno.test("usableHugepageLimits() drops zeros where there is no controller, and refuses more", () => {
-  const zero = [{ pageSize: "2MB", limitBytes: 0 }];
-  const some = [{ pageSize: "2MB", limitBytes: 4096 }];
-  assert.deepEqual(usableHugepageLimits(HYBRID, zero), []);
-  assert.deepEqual(usableHugepageLimits(V2, some), some);
-  assert.throws(() => usableHugepageLimits(HYBRID, some), FailedPreconditionError);
+Deno.test("accountingDirectories() names the hierarchies that count, each once", () => {
+  assert.deepEqual(accountingDirectories(V2, "/a"), ["/sys/fs/cgroup/a"]);
+  assert.deepEqual(accountingDirectories(HYBRID, "/a"), ["/cg/memory/a", "/cg/cpu,cpuacct/a"]);
 });
 
 Deno.test("parseOomKills() reads v2's memory.events and v1's memory.oom_control", () => {

@@ -264,6 +264,18 @@ Deno.test("Containers.create() gives retries the container that is there, and jo
   });
 });
 
+Deno.test("Containers.create() refuses a seccomp profile that it could not apply", async () => {
+  await withContainers(async (bench) => {
+    const { security } = containerSpec();
+    const spec = named("a", { security: { ...security, seccomp: { kind: "localhost", ref: "strict.json" } } });
+    await assert.rejects(
+      bench.containers.create(bench.pod, spec, { signal }),
+      /seccomp profile strict.json: not supported/,
+    );
+    assert.equal(bench.deps.records.size, 0);
+  });
+});
+
 Deno.test("Containers.create() refuses a pod that is not ready", async () => {
   await withContainers(async (bench) => {
     await assert.rejects(bench.containers.create({ ...bench.pod, ready: false }, named("a"), { signal }), /not ready/);
