@@ -80,7 +80,7 @@ class PullServer {
     this.#jobs.delete(id);
     if (this.#jobs.size > 0) return;
     this.#rest = setTimeout(() => {
-      this.#unpackers[Symbol.dispose]();
+      this.#unpackers.rest();
       releaseMemory();
     }, REST_MS);
   }

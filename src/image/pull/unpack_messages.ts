@@ -8,7 +8,9 @@ export type ToUnpacker =
   | { readonly type: "data"; readonly id: number; readonly pieces: readonly Bytes[] }
   | { readonly type: "end"; readonly id: number }
   /** Answered like everything: with `failed`, once nothing is written any more; not after `done` or `failed`. */
-  | { readonly type: "abort"; readonly id: number };
+  | { readonly type: "abort"; readonly id: number }
+  /** There is no more work: give memory back, and end. */
+  | { readonly type: "leave" };
 
 export type FromUnpacker =
   | { readonly type: "ready" }

@@ -78,6 +78,13 @@ export class UnpackThread implements Disposable {
     }
   };
 
+  /** Lets the thread go when it has nothing to do; it needs a moment to give its memory back. */
+  leave(): void {
+    if (this.state !== "good" || this.#layers.size > 0) return this[Symbol.dispose]();
+    this.#send({ message: { type: "leave" } });
+    this.#failure = new InternalError("the unpacking thread has left");
+  }
+
   [Symbol.dispose](): void {
     this.#fail("it was ended");
     this.#worker.terminate();
@@ -216,7 +223,14 @@ export class Unpackers implements Disposable {
     return compressedBytes >= THREAD_LAYER_BYTES && this.#thread?.state === "good" ? this.#thread.unpack : unpackHere;
   }
 
-  /** Ends the thread; {@link prepare} may start another. */
+  /** Nothing is unpacked: lets the thread go. {@link prepare} may start another. */
+  rest(): void {
+    if (this.#thread?.state === "unusable") this.#isUsable = false;
+    this.#thread?.leave();
+    this.#thread = undefined;
+  }
+
+  /** Ends the thread with what it does. */
   [Symbol.dispose](): void {
     this.#thread?.[Symbol.dispose]();
     this.#thread = undefined;

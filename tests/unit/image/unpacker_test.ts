@@ -117,3 +117,12 @@ Deno.test("Unpackers unpack here where threads cannot be started", async () => {
   const { entryCount } = await unpackers.choose(MIB)(pieces(archiveOf(MIB)), target(bench));
   assert.equal(entryCount, 3);
 });
+
+Deno.test("UnpackThread leaves, and takes no layer after that", async () => {
+  await using bench = await layerBench();
+  const thread = new UnpackThread(MAIN);
+  await thread.unpack(pieces(archiveOf(MIB)), target(bench));
+  thread.leave();
+  await assert.rejects(thread.unpack(pieces(archiveOf(MIB)), target(bench)), { kind: "internal" });
+  thread[Symbol.dispose]();
+});
