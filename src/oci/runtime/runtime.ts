@@ -1,3 +1,4 @@
+import { sleep } from "../../base/clock.ts";
 import { type CommandResult, commandResult, DEFAULT_PATH } from "../../linux/command.ts";
 import type { Program } from "./_exec_process.ts";
 import { RuntimeError, type RuntimeFailure } from "./errors.ts";
@@ -30,6 +31,12 @@ export interface RuntimeState {
   readonly pid: number;
   readonly bundle: string;
 }
+
+/**
+ * Before each further try of a delete. A process that ends and is reaped while the runtime looks makes it fail: crun 1.8
+ * says "open pidfd: No such file or directory".
+ */
+const DELETE_PAUSES_MS = [10, 50, 200, undefined] as const;
 
 const STATUSES: readonly string[] = ["creating", "created", "running", "paused", "stopped"];
 
@@ -117,7 +124,15 @@ export class OciRuntime {
    */
   async delete(id: string, options: CallOptions & { readonly force?: boolean } = {}): Promise<void> {
     const flags = options.force === true ? ["--force"] : [];
-    await this.#unless(["container_not_found"], "delete", { id, flags, ...options });
+    for (const pauseMs of DELETE_PAUSES_MS) {
+      try {
+        await this.#unless(["container_not_found"], "delete", { id, flags, ...options });
+        return;
+      } catch (error) {
+        if (pauseMs === undefined || !(error instanceof RuntimeError)) throw error;
+        await sleep(pauseMs, options);
+      }
+    }
   }
 
   /**
