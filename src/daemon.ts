@@ -17,6 +17,7 @@ import type { ContainerRecord } from "./container/types.ts";
 import { criHandlers } from "./cri/handlers.ts";
 import { CriServer } from "./cri/server.ts";
 import { Images, type ImagesOptions } from "./image/images.ts";
+import type { ShortNameMode } from "./image/registries/registries_conf.ts";
 import { PullClient } from "./image/pull_client.ts";
 import { type Host, inspectHost } from "./linux/host.ts";
 import { trimMemory } from "./linux/memory.ts";
@@ -178,7 +179,8 @@ function imagesOptions({ image, process }: Config): ImagesOptions {
     registriesFile: process.registriesConf,
     registriesDirectory: process.registriesConfDir,
     pinnedImages: [...image.pinnedImages, image.pauseImage],
-    shortNameMode: shortNameMode === "disabled" ? "disabled" : "enforcing",
+    // Empty: what registries.conf says.
+    ...(shortNameMode === "" ? {} : { shortNameMode: shortNameMode as ShortNameMode }),
     ...(signaturePolicy === "" ? {} : { policyFile: signaturePolicy }),
     ...(globalAuthFile === "" ? {} : { globalAuthFile }),
     ...(pullProgressTimeoutMs === 0 ? {} : { stallTimeoutMs: pullProgressTimeoutMs }),

@@ -101,6 +101,8 @@ export interface PullRequest {
   readonly userSpecifiedImage: string;
   readonly runtimeHandler: string;
   readonly credentials?: RegistryCredentials;
+  /** Registry that the credentials are for, `host[:port]` or a URL; absent when the client named none. */
+  readonly serverAddress?: string;
   /** Of the pod that needs the image; absent when the client named none. */
   readonly pod?: { readonly namespace: string; readonly name: string; readonly uid: string };
   /** The pod's cgroup; empty when the client named none. */

@@ -79,6 +79,8 @@ export class Images {
   readonly #pull: ImagePull;
   readonly #pulls = new Singleflight<string, ImageId>();
   readonly #isPinned: (names: readonly string[]) => boolean;
+  /** What was last said of each image: the same object while nothing has changed, so that others can keep its encoding. */
+  readonly #infos = new Map<ImageId, { readonly info: ImageInfo; readonly text: string }>();
 
   constructor(private readonly options: ImagesOptions, private readonly deps: ImagesDeps) {
     this.#documents = new ImageDocuments(deps.store);
@@ -89,7 +91,9 @@ export class Images {
   /** All images, those without a name too. */
   async list(options: Cancellable = {}): Promise<readonly ImageInfo[]> {
     const stored = await this.deps.store.images(options);
-    this.#documents.keepOnly(new Set(stored.map((image) => image.id)));
+    const ids = new Set(stored.map((image) => image.id));
+    this.#documents.keepOnly(ids);
+    for (const id of this.#infos.keys()) if (!ids.has(id)) this.#infos.delete(id);
     const infos = await Promise.all(stored.map((image) => this.#info(image)));
     return infos.filter((info) => info !== undefined);
   }
@@ -176,7 +180,8 @@ export class Images {
       const { config, annotations } = await this.#documents.details(id);
       const repoDigests = repoDigestsOf(stored);
       const pinned = this.#isPinned([...names, ...repoDigests]);
-      return { id, repoTags: names.filter(isTagName), repoDigests, sizeBytes, user: config.user, pinned, annotations };
+      const repoTags = names.filter(isTagName);
+      return this.#unchanged({ id, repoTags, repoDigests, sizeBytes, user: config.user, pinned, annotations });
     } catch (error) {
       // Removed between the list and the look, or damaged: one bad image must not hide the others.
       if (!(error instanceof NotFoundError)) {
@@ -184,6 +189,14 @@ export class Images {
       }
       return undefined;
     }
+  }
+
+  #unchanged(info: ImageInfo): ImageInfo {
+    const text = JSON.stringify(info);
+    const known = this.#infos.get(info.id);
+    if (known?.text === text) return known.info;
+    this.#infos.set(info.id, { info, text });
+    return info;
   }
 
   async #findStored(reference: string, options: Cancellable): Promise<StoredImage | undefined> {

@@ -75,6 +75,9 @@ Deno.test("pull() makes an image with names, digests, size and user", async () =
       [id, [built.reference], [built.digestReference], "1000:50", true],
     );
     ok((info?.sizeBytes ?? 0) > 0);
+    // The same object while nothing changes: its encoding is kept by it.
+    equal((await images.list())[0], info);
+    equal(await images.find(id), info);
     const resolved = await images.resolve(built.reference);
     deepEqual([resolved.ref, resolved.name, resolved.defaults.env], [id, built.reference, ["A=b"]]);
     deepEqual([resolved.defaults.volumes, resolved.defaults.stopSignal], [["/data"], "SIGINT"]);

@@ -12,7 +12,7 @@ export function pullRequest(request: PullImageRequest): PullRequest {
     userSpecifiedImage: oneLine(request.image?.userSpecifiedImage ?? "", "image.user_specified_image"),
     runtimeHandler: oneLine(request.image?.runtimeHandler ?? "", "image.runtime_handler"),
     cgroupParent: oneLine(request.sandboxConfig?.linux?.cgroupParent ?? "", "sandbox_config.linux.cgroup_parent"),
-    ...(credentials === undefined ? {} : { credentials }),
+    ...(credentials === undefined ? {} : { credentials, ...serverAddress(request.auth) }),
     // The namespace chooses credentials and policy files by name.
     ...(metadata === undefined || metadata.namespace === "" ? {} : {
       pod: {
@@ -38,6 +38,11 @@ export function registryCredentials(auth: AuthConfig | undefined): RegistryCrede
     return { kind: "basic", username: clean(auth.username, SECRET), password: clean(auth.password, SECRET) };
   }
   return auth.auth === "" ? undefined : decodedAuth(auth.auth);
+}
+
+function serverAddress(auth: AuthConfig | undefined): { serverAddress?: string } {
+  const text = oneLine(auth?.serverAddress ?? "", "auth.server_address");
+  return text === "" ? {} : { serverAddress: text };
 }
 
 /** A secret never appears in a message. */

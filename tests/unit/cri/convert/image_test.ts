@@ -20,7 +20,7 @@ const info: ImageInfo = {
 Deno.test("pullRequest() takes over every field", () => {
   const request: PullImageRequest = {
     image: { ...imageSpec("busybox:1"), userSpecifiedImage: "busybox", runtimeHandler: "runc" },
-    auth: auth({ username: "u", password: "p:\n" }),
+    auth: auth({ username: "u", password: "p:\n", serverAddress: "https://r.example/v1/" }),
     sandboxConfig: podConfig({ linux: { ...LinuxPodSandboxConfig.decode(new Uint8Array()), cgroupParent: "/k" } }),
   };
   deepEqual(pullRequest(request), {
@@ -28,6 +28,7 @@ Deno.test("pullRequest() takes over every field", () => {
     userSpecifiedImage: "busybox",
     runtimeHandler: "runc",
     credentials: { kind: "basic", username: "u", password: "p:\n" },
+    serverAddress: "https://r.example/v1/",
     pod: { namespace: "default", name: "web", uid: "u-1" },
     cgroupParent: "/k",
   });
