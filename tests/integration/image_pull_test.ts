@@ -383,3 +383,35 @@ async function isClean(root: string): Promise<void> {
   }
   deepEqual(left, []);
 }
+
+/** Enough that a second thread unpacks it, and does not compress. */
+function largeLayer(name: string): Uint8Array {
+  const body = new Uint8Array(9 * 1024 * 1024);
+  for (let i = 0; i < body.length; i += 65536) crypto.getRandomValues(body.subarray(i, i + 65536));
+  return buildTar([{ name, body }]);
+}
+
+Deno.test("pull() of a large image uses a second thread, which goes again, and fails like a small one", async () => {
+  await withNode({}, async ({ images, registry, client, store }) => {
+    const threads = async (): Promise<number> => {
+      const directory = `/proc/${await client.pid()}/task`;
+      const tasks = await Array.fromAsync(Deno.readDir(directory));
+      const names = await Promise.all(
+        tasks.map(({ name }) => Deno.readTextFile(`${directory}/${name}/comm`).catch(() => "")),
+      );
+      return names.filter((name) => name.startsWith("worker-")).length;
+    };
+    const layers = [largeLayer("one"), LAYERS[0] ?? file("a", "b"), largeLayer("two")];
+    const built = registry.addImage({ name: "large", tag: "1", layers });
+    await images.pull({ image: built.reference });
+    const pid = await client.pid();
+    equal(await threads(), 1);
+    const hostile = buildTar([{ name: "up", type: "1", linkName: "../../../escape" }]);
+    const padded = new Uint8Array([...hostile.subarray(0, 512), ...largeLayer("rest")]);
+    const bad = registry.addImage({ name: "large", tag: "bad", layers: [padded, ...layers] });
+    await rejects(images.pull({ image: bad.reference }), /layer archive: entry "up"/);
+    equal((await store.images()).length, 1);
+    while (await threads() > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    equal(await client.pid(), pid);
+  });
+});
