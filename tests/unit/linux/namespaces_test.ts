@@ -49,8 +49,7 @@ Deno.test("pinNamespaces() pins network, ipc and uts with lo up, hostname and sy
       uts: `${directory}/utsns/a`,
     });
     for (const path of Object.values(pins)) assert.ok(isNamespacePinned(path));
-    const script =
-      "hostname; cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced " +
+    const script = "hostname; cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced " +
       "/proc/sys/fs/mqueue/msg_max; ip -br addr show lo";
     const argv = ["/usr/bin/nsenter", `--net=${pins.network}`, `--ipc=${pins.ipc}`, `--uts=${pins.uts}`];
     const { stdout } = await runCommand([...argv, "sh", "-c", script]);
