@@ -22,7 +22,7 @@ import { PullClient } from "./image/pull_client.ts";
 import { type Host, inspectHost } from "./linux/host.ts";
 import { trimMemory } from "./linux/memory.ts";
 import { RecordLockFile } from "./linux/record_lock.ts";
-import { selfCommand } from "./linux/self.ts";
+import { burstCommand } from "./linux/self.ts";
 import { adoptOrphans } from "./linux/spawn.ts";
 import { openLibraries } from "./linux/warm_up.ts";
 import { Metrics, noMetrics, type OperationObserver } from "./metrics/metrics.ts";
@@ -95,7 +95,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const { root: graphRoot, runRoot } = config.crio;
   const store = stack.use(await Store.open({ graphRoot, runRoot, mountOptions: mountOptions(config), logger: log }));
   const users: { inUse: (imageId: string) => boolean } = { inUse: () => false };
-  const puller = stack.use(new PullClient({ command: selfCommand, log, environment: Deno.env.toObject() }));
+  const puller = stack.use(new PullClient({ command: burstCommand, log, environment: Deno.env.toObject() }));
   const images = new Images(imagesOptions(config), { store, puller, log, inUse: (id) => users.inUse(id) });
   const pods = await buildPods(config, { log, host, store, places, images });
   users.inUse = (id): boolean => pods.containers.usesImage(id);

@@ -18,6 +18,16 @@ export function selfCommand(): readonly string[] {
   return [Deno.execPath(), "run", "--allow-all", "--no-check", script];
 }
 
+/** The memory flags of the daemon, with which the portable form starts it: see `scripts/build`. */
+const ENGINE_FLAGS = "--v8-flags=";
+/** A young generation that suits a burst of work: less collecting, 25 MB more while it lasts. */
+const BURST_FLAGS = `${ENGINE_FLAGS}--max-semi-space-size=16`;
+
+/** {@link selfCommand} for a process that works hard and leaves soon, instead of staying small for weeks. */
+export function burstCommand(): readonly string[] {
+  return selfCommand().map((argument) => argument.startsWith(ENGINE_FLAGS) ? BURST_FLAGS : argument);
+}
+
 function parseSelf(text: string): readonly string[] {
   let value: unknown;
   try {

@@ -53,7 +53,7 @@ async function cycle(subject: Subject, options: { hostNetwork: boolean; suffix: 
   const wish = nextPod(subject, options);
   const config = podConfig(wish);
   await Deno.mkdir(`${config.logDirectory}/main`, { recursive: true });
-  const container = containerConfig({ name: "main", image: subject.image, command: SLEEPER, pod: config });
+  const container = containerConfig({ name: "main", image: subject.image, command: ANNOUNCED_SLEEPER, pod: config });
   const podSandboxId = await timed(subject, `pod + container to running${suffix}`, async () => {
     const pod = await timed(subject, `RunPodSandbox${suffix}`, () => client.call("runPodSandbox", { config }));
     const request = { podSandboxId: pod.podSandboxId, config: container, sandboxConfig: config };
@@ -61,8 +61,20 @@ async function cycle(subject: Subject, options: { hostNetwork: boolean; suffix: 
     await timed(subject, `StartContainer${suffix}`, () => client.call("startContainer", created));
     return pod.podSandboxId;
   });
+  await logged(`${config.logDirectory}/main/0.log`);
   await timed(subject, `StopPodSandbox${suffix}`, () => client.call("stopPodSandbox", { podSandboxId }));
   await timed(subject, `RemovePodSandbox${suffix}`, () => client.call("removePodSandbox", { podSandboxId }));
+}
+
+/**
+ * Says when its handler for SIGTERM is there. The first process of a PID namespace ignores the signal before, and a
+ * runtime that gives containers time to stop would wait for all of it.
+ */
+const ANNOUNCED_SLEEPER = ["/bin/sh", "-c", "trap 'exit 0' TERM; echo ready; sleep 100000 & wait"];
+
+/** Waits for the first line of a container's log. */
+async function logged(path: string): Promise<void> {
+  while ((await Deno.stat(path)).size === 0) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
 /** `true` in a running container: one after the other, then eight at once in eight pods. */

@@ -5,7 +5,7 @@ import { proxyFor, proxySettings } from "../../../src/image/distribution/proxy.t
 import { RegistryError } from "../../../src/image/distribution/registry_error.ts";
 import { parseRetryAfter, waitBefore } from "../../../src/image/distribution/retry.ts";
 import { pinnedMatcher } from "../../../src/image/pinned.ts";
-import { selfCommand } from "../../../src/linux/self.ts";
+import { burstCommand, selfCommand } from "../../../src/linux/self.ts";
 
 const auth = (text: string): string => btoa(text);
 
@@ -169,6 +169,8 @@ Deno.test("selfCommand() starts this program again", () => {
   Deno.env.set("CRIO_SELF", `["/opt/crio","x"]`);
   try {
     deepEqual(selfCommand(), ["/opt/crio", "x"]);
+    Deno.env.set("CRIO_SELF", `["/opt/crio","--v8-flags=--max-semi-space-size=2","x"]`);
+    deepEqual(burstCommand(), ["/opt/crio", "--v8-flags=--max-semi-space-size=16", "x"]);
     Deno.env.set("CRIO_SELF", "crio");
     throws(() => selfCommand(), /CRIO_SELF/);
   } finally {
