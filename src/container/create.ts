@@ -84,8 +84,7 @@ function firstRecord(
     oomKilled: false,
     seccompKilled: false,
     message: "",
-    directory: "",
-    runDirectory: "",
+    ...deps.rootfs.places(id),
     rootfs: "",
     cgroupPath: deps.cgroups.containerPath(pod.cgroupParent, id),
     cgroupParent: pod.cgroupParent,
@@ -105,8 +104,7 @@ async function build(
   const { pod, spec, image, record } = parts;
   context.stage("container storage creation");
   const metadata = JSON.stringify({ "pod-id": pod.id, "container-name": spec.metadata.name, name: record.name });
-  const places = await deps.rootfs.create({ id: record.id, name: record.name, imageId: image.id, metadata }, context);
-  await deps.records.update(record.id, (now) => ({ ...now, ...places }));
+  await deps.rootfs.create({ id: record.id, name: record.name, imageId: image.id, metadata }, context);
   context.stage("container storage start");
   const rootfs = await deps.rootfs.mount(record.id);
   context.signal.throwIfAborted();
@@ -117,15 +115,15 @@ async function build(
   const bundle = await buildBundleSpec({ pod, spec, image, user, rootfs, record, node: deps.node, targetPid });
   // The working directory and the image's volumes need not be in its layers.
   for (const path of [bundle.spec.process.cwd, ...image.defaults.volumes]) makeDirectoriesInRoot(rootfs, path);
-  await Deno.writeTextFile(`${places.runDirectory}/config.json`, JSON.stringify(bundle.spec), { mode: 0o600 });
+  await Deno.writeTextFile(`${record.runDirectory}/config.json`, JSON.stringify(bundle.spec), { mode: 0o600 });
   if (record.logFile !== "") await Deno.mkdir(dirname(record.logFile), { recursive: true, mode: 0o755 });
 
   context.stage("container runtime creation");
   const made = await deps.runtimes.find(record.runtimeHandler).create({
     id: record.id,
     name: record.name,
-    bundle: places.runDirectory,
-    persistDirectory: places.directory,
+    bundle: record.runDirectory,
+    persistDirectory: record.directory,
     logFile: record.logFile,
     terminal: spec.tty,
     stdin: spec.stdin,

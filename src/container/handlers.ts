@@ -1,6 +1,6 @@
 import type { Logger } from "../base/logger.ts";
 import { startScope } from "../cgroup/systemd.ts";
-import { type CgroupDriver, monitorCgroup, podCgroup } from "../cgroup/paths.ts";
+import { type CgroupDriver, monitorHome, podCgroup } from "../cgroup/paths.ts";
 import type { CgroupTree } from "../cgroup/tree.ts";
 import type { Config, HandlerConfig } from "../config/schema.ts";
 import type { Host } from "../linux/host.ts";
@@ -74,6 +74,6 @@ function monitorPlacement(
   }
   if (handler.monitorCgroup !== "pod") return undefined;
   return async ({ id, cgroupParent }, pid) => {
-    await tree.account(monitorCgroup({ driver, parent: cgroupParent, id }), pid);
+    await tree.account(monitorHome({ driver, parent: cgroupParent, id }, tree.layout.mode), pid);
   };
 }

@@ -4,6 +4,7 @@ import {
   containerCgroup,
   DEFAULT_PARENT,
   monitorCgroup,
+  monitorHome,
   podCgroup,
   runtimeCgroupsPath,
 } from "../cgroup/paths.ts";
@@ -31,9 +32,11 @@ export class NodeCgroups implements ContainerCgroups {
 
   async remove(parent: string, id: string): Promise<void> {
     const place = { driver: this.driver, parent, id };
+    const monitor = monitorCgroup(place);
+    const isOwn = monitorHome(place, this.tree.layout.mode) === monitor;
     await Promise.all([
       this.tree.removeLeftover(containerCgroup(place)),
-      this.tree.removeAccount(monitorCgroup(place)),
+      isOwn ? this.tree.removeAccount(monitor) : undefined,
     ]);
   }
 }

@@ -36,11 +36,13 @@ export interface ImageSource {
 
 /** Where a container's writable file system comes from. */
 export interface RootfsStore {
+  /** Where a container's directories are, made or not. */
+  places(id: ContainerId): { directory: string; runDirectory: string };
   /** Makes the writable layer and the container's directories. */
   create(
     container: { id: ContainerId; name: string; imageId: string; metadata: string },
     options: { signal?: AbortSignal },
-  ): Promise<{ directory: string; runDirectory: string }>;
+  ): Promise<void>;
   /** Mounts it and gives the path. */
   mount(id: ContainerId): Promise<string>;
   /** Unmounts and deletes everything of it; succeeds when it is gone already. */

@@ -8,13 +8,16 @@ const REMOVE_LIMIT_MS = 60_000;
 export class StoreRootfs implements RootfsStore {
   constructor(private readonly store: Store) {}
 
+  places(id: ContainerId): { directory: string; runDirectory: string } {
+    return { directory: this.store.containerDirectory(id), runDirectory: this.store.containerRunDirectory(id) };
+  }
+
   async create(
     container: { id: ContainerId; name: string; imageId: string; metadata: string },
     options: { signal?: AbortSignal },
-  ): Promise<{ directory: string; runDirectory: string }> {
+  ): Promise<void> {
     const { id, name, imageId, metadata } = container;
     await this.store.createContainer({ id, names: [name], imageId, metadata }, options);
-    return { directory: this.store.containerDirectory(id), runDirectory: this.store.containerRunDirectory(id) };
   }
 
   mount(id: ContainerId): Promise<string> {

@@ -14,10 +14,8 @@ const STEP_LIMIT_MS = 60_000;
 export async function tearDownContainer(deps: ContainerDeps, record: ContainerRecord): Promise<void> {
   const { processes, cgroups, rootfs, records, exitsDirectory } = deps;
   if (record.state === "creating") await processes.killNaming(record.id);
-  if (record.runDirectory !== "") {
-    const runtime = deps.runtimes.find(record.runtimeHandler);
-    await runtime.delete(record.id, { signal: AbortSignal.timeout(STEP_LIMIT_MS) });
-  }
+  const runtime = deps.runtimes.find(record.runtimeHandler);
+  await runtime.delete(record.id, { signal: AbortSignal.timeout(STEP_LIMIT_MS) });
   // Nothing is left to watch. A monitor that hangs must not keep the cgroup, nor a late one write an exit file.
   if (record.monitor !== undefined) processes.signal(record.monitor, SIGKILL);
   const [removedCgroups, removedRootfs] = await Promise.allSettled([

@@ -5,6 +5,7 @@ import {
   containerCgroup,
   expandSlice,
   monitorCgroup,
+  monitorHome,
   podCgroup,
   runtimeCgroupsPath,
 } from "../../../src/cgroup/paths.ts";
@@ -63,4 +64,11 @@ Deno.test("podCgroup() never leaves the hierarchy", () => {
       }
     }
   }));
+});
+
+Deno.test("monitorHome() is the pod's cgroup with v1 and a leaf of its own with v2", () => {
+  const place = { driver: "cgroupfs", parent: "/kubepods/pod1", id: "abc" } as const;
+  assert.equal(monitorHome(place, "v2"), "/kubepods/pod1/crio-conmon-abc");
+  assert.equal(monitorHome(place, "v1"), "/kubepods/pod1");
+  assert.equal(monitorHome(place, "hybrid"), "/kubepods/pod1");
 });

@@ -115,12 +115,12 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
       },
     },
     rootfs: {
+      places: (id) => ({ directory: `${directory}/${id}`, runDirectory: `${directory}/${id}/run` }),
       create: async ({ id }) => {
         host.step("rootfs create");
         host.rootfs.add(id);
         await Deno.mkdir(`${directory}/${id}/rootfs/etc`, { recursive: true });
         await Deno.mkdir(`${directory}/${id}/run`);
-        return { directory: `${directory}/${id}`, runDirectory: `${directory}/${id}/run` };
       },
       mount: (id) => {
         host.step("mount");
