@@ -1,8 +1,19 @@
 import { abortable } from "./keyed_mutex.ts";
 
-/** At most `limit` holders at a time, first come, first served. */
+export interface SemaphoreOptions {
+  readonly signal?: AbortSignal;
+  /** Goes before those who wait without it; every {@link TURNS}th place goes to them all the same. */
+  readonly urgent?: boolean;
+}
+
+/** Urgent holders in a row while others wait. */
+const TURNS = 8;
+
+/** At most `limit` holders at a time, first come, first served among equals. */
 export class Semaphore {
   #free: number;
+  #urgentInARow = 0;
+  readonly #urgent: Array<() => void> = [];
   readonly #waiting: Array<() => void> = [];
 
   constructor(readonly limit: number) {
@@ -10,19 +21,20 @@ export class Semaphore {
   }
 
   /** Waits for a place; an aborted wait gives it up and rejects with the signal's reason. */
-  async acquire(options: { signal?: AbortSignal } = {}): Promise<Disposable> {
+  async acquire(options: SemaphoreOptions = {}): Promise<Disposable> {
     options.signal?.throwIfAborted();
     if (this.#free > 0) {
       this.#free -= 1;
       return this.#permit();
     }
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiting.push(resolve);
+    const queue = options.urgent === true ? this.#urgent : this.#waiting;
+    queue.push(resolve);
     try {
       await abortable(promise, options.signal);
     } catch (error) {
-      const place = this.#waiting.indexOf(resolve);
-      if (place >= 0) this.#waiting.splice(place, 1);
+      const place = queue.indexOf(resolve);
+      if (place >= 0) queue.splice(place, 1);
       else this.#release();
       throw error;
     }
@@ -41,8 +53,14 @@ export class Semaphore {
   }
 
   #release(): void {
-    const next = this.#waiting.shift();
+    const next = this.#next();
     if (next === undefined) this.#free += 1;
     else next();
+  }
+
+  #next(): (() => void) | undefined {
+    const patient = this.#waiting.length > 0 && (this.#urgent.length === 0 || this.#urgentInARow >= TURNS);
+    this.#urgentInARow = patient ? 0 : this.#urgentInARow + 1;
+    return patient ? this.#waiting.shift() : this.#urgent.shift();
   }
 }

@@ -95,7 +95,8 @@ export class PluginRunner {
     }
     let result: CommandResult;
     try {
-      using _place = await this.#places.acquire({ signal });
+      // A pod that starts goes before pods that end: somebody waits for it.
+      using _place = await this.#places.acquire({ signal, urgent: call.command === "ADD" });
       result = await this.#run([path], {
         signal,
         stdin: JSON.stringify(call.config),

@@ -17,8 +17,11 @@ import type { Attachment, CniResult, NetworkConfig, NetworkStatus, PodIdentity, 
 const POD_INTERFACE = "eth0";
 /** What is appended for a pod with host ports where the network has no plugin for them. */
 const PORTMAP = { type: "portmap", snat: true, capabilities: { portMappings: true } } as const;
-/** Plugin processes at one time: 32 pods at once took as long with 8 as with 32, and the median pod was 35% faster. */
-const DEFAULT_MAX_PARALLEL = 8;
+/**
+ * Plugin processes at one time: one more than there are processors. More only contend for the kernel's RTNL lock and for
+ * xtables.lock: with 8 pods at once on 2 processors, 3 instead of 8 made pods run 25 % sooner and 9 % more of them.
+ */
+const DEFAULT_MAX_PARALLEL = navigator.hardwareConcurrency + 1;
 
 /** Time for taking back what cannot be kept. */
 const UNDO_TIMEOUT_MS = 60_000;

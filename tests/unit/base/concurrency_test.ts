@@ -71,6 +71,21 @@ Deno.test("Semaphore.acquire() admits no more than its limit and passes places o
   held[1]?.[Symbol.dispose]();
 });
 
+Deno.test("Semaphore.acquire() lets urgent ones go first, in order, but not for ever", async () => {
+  const semaphore = new Semaphore(1);
+  const first = await semaphore.acquire();
+  const order: string[] = [];
+  const enter = async (name: string, options: { urgent?: boolean }): Promise<void> => {
+    using _place = await semaphore.acquire(options);
+    order.push(name);
+  };
+  const all = [enter("patient", {}), ...Array.from({ length: 10 }, (_, i) => enter(`u${i}`, { urgent: true }))];
+  first[Symbol.dispose]();
+  await Promise.all(all);
+  assert.deepEqual(order.slice(0, 3), ["u0", "u1", "u2"]);
+  assert.ok(order.indexOf("patient") < order.length - 1);
+});
+
 Deno.test("Singleflight.run() runs once for all who come and cancels when all have gone", async () => {
   const flights = new Singleflight<string, number>();
   let runs = 0;
