@@ -31,7 +31,7 @@ export class ContainerExits {
       if (record.state === "exited") return record;
       return transition(record, "exit", {
         exitCode: exit.exitCode,
-        finishedAtNanos: String(exit.finishedAtNanos),
+        finishedAtNanos: laterOf(String(exit.finishedAtNanos), record.startedAtNanos),
         oomKilled: exit.oomKilled,
         ...(exit.message === undefined ? {} : { message: exit.message }),
       });
@@ -71,4 +71,12 @@ export class ContainerExits {
       },
     };
   }
+}
+
+/**
+ * The later of two times in decimal nanoseconds. An exit file's time comes from the kernel's coarse clock, some
+ * milliseconds behind: a short container must not end before it began.
+ */
+export function laterOf(a: string, b: string): string {
+  return BigInt(a) > BigInt(b) ? a : b;
 }

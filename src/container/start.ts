@@ -1,5 +1,6 @@
 import { atStage, messageOf } from "../base/errors.ts";
 import type { ContainerDeps } from "./deps.ts";
+import { laterOf } from "./exits.ts";
 import { InvalidTransition, transition } from "./transitions.ts";
 import type { ContainerRecord } from "./types.ts";
 
@@ -39,6 +40,7 @@ export async function startContainer(
   await deps.records.update(record.id, (now) => {
     // A short program may have ended, and been recorded, before we come here.
     if (now.state === "created") return transition(now, "start", { startedAtNanos });
-    return now.startedAtNanos === "0" ? { ...now, startedAtNanos } : now;
+    if (now.startedAtNanos !== "0") return now;
+    return { ...now, startedAtNanos, finishedAtNanos: laterOf(now.finishedAtNanos, startedAtNanos) };
   });
 }

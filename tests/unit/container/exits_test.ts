@@ -5,11 +5,12 @@ import { type ContainerExit, ContainerExits } from "../../../src/container/exits
 import type { ContainerRecord } from "../../../src/container/types.ts";
 import { openLibraries } from "../../../src/linux/warm_up.ts";
 import { RecordStore } from "../../../src/state/record_store.ts";
+import { containerRecord } from "../../fakes/records.ts";
 
 openLibraries();
 
 async function withExits(
-  body: (exits: ContainerExits, record: ContainerRecord) => Promise<void>,
+  body: (exits: ContainerExits, record: ContainerRecord, records: RecordStore<ContainerRecord>) => Promise<void>,
 ): Promise<void> {
   const directory = await Deno.makeTempDir();
   try {
@@ -19,9 +20,9 @@ async function withExits(
       log: silentLogger,
       parse: (json) => json as ContainerRecord,
     });
-    const record = { version: 1, id: newContainerId(), name: "n", state: "running" } as unknown as ContainerRecord;
+    const record = containerRecord({ startedAtNanos: "5000" });
     await records.insert(record);
-    await body(new ContainerExits({ records, log: silentLogger }), record);
+    await body(new ContainerExits({ records, log: silentLogger }), record, records);
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
@@ -49,5 +50,12 @@ Deno.test("ContainerExits.onEnd() tells at once when the container has ended or 
     using _ended = exits.onEnd(id, () => told.push("ended"));
     using _gone = exits.onEnd(newContainerId(), () => told.push("gone"));
     assert.deepEqual(told, ["ended", "gone"]);
+  });
+});
+
+Deno.test("ContainerExits.handle() lets no container end before it began: exit files have a coarse clock", async () => {
+  await withExits(async (exits, { id }, records) => {
+    await exits.handle({ ...exitOf(id), finishedAtNanos: 4000n });
+    assert.equal(records.get(id)?.finishedAtNanos, "5000");
   });
 });
