@@ -132,6 +132,9 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const http = createServer(createStatusHandler({ log, ...statusDeps(config, pods), configToml: options.configToml }));
   const socket = await CrioSocket.listen({ listen: config.api.listen }, { grpc: cri, http }, log);
   openLibraries();
+  if (!host.capabilities.effective.includes("CAP_SYS_RESOURCE")) {
+    log.warn(`without CAP_SYS_RESOURCE: oom_score_adj below ${host.oomScoreAdj} is raised to it for all containers`);
+  }
   log.warn("seccomp, AppArmor and SELinux profiles are not applied by this version: do not run untrusted workloads");
   log.info("Listening", { socket: socket.path });
   await aborted(signal);
