@@ -154,8 +154,6 @@ export function statusDeps(config: Config, { containers, sandboxes }: Pods): Omi
       cgroupDriver: config.runtime.cgroupManager,
     }),
     debug: () => ({
-      pid: Deno.pid,
-      memory: Deno.memoryUsage(),
       containers: [...containers.list()].length,
       sandboxes: [...sandboxes.list()].length,
       running: [...containers.stages(), ...sandboxes.stages()],

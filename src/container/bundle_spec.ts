@@ -1,6 +1,6 @@
 import { InvalidArgumentError, UnimplementedError } from "../base/errors.ts";
 import { resolveCapabilities } from "../oci/spec/capabilities.ts";
-import { SYSFS_PATH } from "../oci/spec/default_paths.ts";
+import { SYSFS_PATH } from "../oci/spec/mounts.ts";
 import { deviceRules } from "../oci/spec/devices.ts";
 import { ociResources } from "../oci/spec/resources.ts";
 import type { OciNamespace, OciProcess, OciSpec } from "../oci/spec/types.ts";

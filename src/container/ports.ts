@@ -149,9 +149,6 @@ export interface PodContext {
   readonly hostnameFile: string;
   readonly hostsFile: string;
   readonly shmPath: string;
-  readonly sysctls: Readonly<Record<string, string>>;
-  readonly privileged: boolean;
-  readonly annotations: Readonly<Record<string, string>>;
 }
 
 /** Limits and habits of this node that shape every container. */

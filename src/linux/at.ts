@@ -40,7 +40,6 @@ export const O_RDONLY = 0;
 export const O_WRONLY = 1;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
-export const O_TRUNC = 0o1000;
 export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
 export const O_DIRECTORY = ON_ARM ? 0o40000 : 0o200000;
@@ -57,7 +56,6 @@ export const S_IFIFO = 0o010000;
 export const S_IFCHR = 0o020000;
 export const S_IFDIR = 0o040000;
 export const S_IFBLK = 0o060000;
-export const S_IFREG = 0o100000;
 export const S_IFLNK = 0o120000;
 
 /** Error numbers that callers compare with, negated as the functions here give them. */

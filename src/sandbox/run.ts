@@ -64,7 +64,6 @@ function firstRecord(deps: SandboxDeps, spec: SandboxSpec, name: string): Sandbo
     namespaces: {},
     ips: [],
     networkAttached: false,
-    directory: runDirectory,
     runDirectory,
     ...podFiles(runDirectory, spec),
     shmPath: namespaces.ipc === "node" ? "/dev/shm" : `${runDirectory}/shm`,

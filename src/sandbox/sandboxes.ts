@@ -105,9 +105,6 @@ export class Sandboxes {
       hostnameFile: record.hostnameFile,
       hostsFile: record.hostsFile,
       shmPath: record.shmPath,
-      sysctls: spec.sysctls,
-      privileged: spec.security.privileged,
-      annotations: spec.annotations,
     };
   }
 

@@ -83,7 +83,6 @@ export interface SandboxRecord {
   readonly ips: readonly string[];
   /** Set before the plugins are asked, cleared when they have cleaned up. */
   readonly networkAttached: boolean;
-  readonly directory: string;
   readonly runDirectory: string;
   readonly resolvConf: string;
   readonly hostnameFile: string;

@@ -51,7 +51,6 @@ export function sandboxRecord(spec: SandboxSpec, changes: Partial<SandboxRecord>
     namespaces: { network: "/run/netns/x" },
     ips: ["10.1.0.2", "fd00::2"],
     networkAttached: true,
-    directory: "/var/lib/x",
     runDirectory: "/run/x",
     resolvConf: "",
     hostnameFile: "",

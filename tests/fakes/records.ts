@@ -111,7 +111,6 @@ export function sandboxRecord(changes: Partial<SandboxRecord> = {}): SandboxReco
     namespaces: {},
     ips: [],
     networkAttached: false,
-    directory: "/nonexistent",
     runDirectory: "/nonexistent",
     resolvConf: "/nonexistent/resolv.conf",
     hostnameFile: "/nonexistent/hostname",

@@ -34,10 +34,6 @@ export function proxySettings(environment: Readonly<Record<string, string | unde
   };
 }
 
-/** The names that {@link proxySettings} reads, both spellings. */
-export const PROXY_VARIABLES: readonly string[] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"]
-  .flatMap((name) => [name, name.toLowerCase()]);
-
 /** The proxy for a URL, or undefined to connect directly. @throws InvalidArgumentError when its URL is not one */
 export function proxyFor(url: URL, settings: ProxySettings): ProxyServer | undefined {
   const text = url.protocol === "https:" ? settings.httpsProxy : settings.httpProxy;

@@ -8,6 +8,9 @@ export interface DefaultMountOptions {
   readonly hostIpc: boolean;
 }
 
+/** Read-only in every container that is not privileged, whatever the request says: see {@link defaultMounts}. */
+export const SYSFS_PATH = "/sys";
+
 /** What every container has mounted below its root, outermost first. */
 export function defaultMounts(options: DefaultMountOptions): OciMount[] {
   const access = options.privileged ? "rw" : "ro";

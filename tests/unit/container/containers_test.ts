@@ -190,9 +190,6 @@ function fakePod(directory: string): PodContext {
     hostnameFile: "/pod/hostname",
     hostsFile: "/pod/hosts",
     shmPath: "/pod/shm",
-    sysctls: {},
-    privileged: false,
-    annotations: {},
   };
 }
 
