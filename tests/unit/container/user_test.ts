@@ -3,6 +3,7 @@ import { InvalidArgumentError } from "../../../src/base/errors.ts";
 import { signalNumber } from "../../../src/container/signals.ts";
 import type { SecurityContext } from "../../../src/container/types.ts";
 import { resolveUser } from "../../../src/container/user.ts";
+import { containerSpec } from "../../fakes/records.ts";
 
 const FILES = {
   passwd:
@@ -11,18 +12,7 @@ const FILES = {
 };
 
 function security(changes: Partial<SecurityContext> = {}): SecurityContext {
-  return {
-    privileged: false,
-    capabilities: { add: [], drop: [], addAmbient: [] },
-    namespaces: { network: "pod", ipc: "pod", pid: { kind: "container" } },
-    supplementalGroups: [],
-    supplementalGroupsPolicy: "merge",
-    readonlyRootfs: false,
-    noNewPrivs: false,
-    maskedPaths: [],
-    readonlyPaths: [],
-    ...changes,
-  };
+  return { ...containerSpec().security, ...changes };
 }
 
 const CASES: ReadonlyArray<[string, Partial<SecurityContext>, string, [number, number, number[], string]]> = [
