@@ -4,6 +4,7 @@ import { DataLossError, FailedPreconditionError, messageOf } from "./base/errors
 import type { Logger } from "./base/logger.ts";
 import type { CgroupDriver } from "./cgroup/paths.ts";
 import { CgroupTree } from "./cgroup/tree.ts";
+import { AnnotationGate } from "./config/annotation_gate.ts";
 import type { Config } from "./config/schema.ts";
 import { Containers } from "./container/containers.ts";
 import { type ContainerExit, ContainerExits } from "./container/exits.ts";
@@ -205,6 +206,7 @@ async function buildPods(
   const node = nodeDefaults(config, host);
   const cgroups = new NodeCgroups(driver, tree);
   const processes = new NodeProcesses();
+  const annotations = new AnnotationGate(config);
   const containers = new Containers({
     records: containerRecords,
     exits: new ContainerExits({ records: containerRecords, log }),
@@ -214,6 +216,7 @@ async function buildPods(
     cgroups,
     processes,
     node,
+    annotations,
     clock: systemClock,
     log,
     readExit: (record) => exitOf(record, config),
@@ -248,6 +251,7 @@ async function buildPods(
     clock: systemClock,
     log,
     runDirectory: places.sandboxes,
+    annotations,
     resolveHandler: (name) => runtimes.effectiveName(name),
     defaultSysctls: assignments(config.runtime.defaultSysctls),
     shmSizeBytes: SHM_BYTES,

@@ -1,3 +1,5 @@
+import { nearest } from "./_nearest.ts";
+import { GATED_ANNOTATIONS } from "./annotations.ts";
 import type { Check } from "./option.ts";
 
 /** One of these words; the empty text too where it is listed. */
@@ -95,6 +97,15 @@ export function portText(value: string): string | undefined {
 /** Empty, `pod`, or a systemd slice. */
 export function podOrSlice(value: string): string | undefined {
   return value === "" || value === "pod" || value.endsWith(".slice") ? undefined : 'is not "pod" or a systemd slice';
+}
+
+/** Annotations that can be allowed. */
+export function annotationNames(values: readonly string[]): string | undefined {
+  return each(values, (value) => {
+    if (GATED_ANNOTATIONS.includes(value)) return undefined;
+    const hint = nearest(value, GATED_ANNOTATIONS);
+    return `is not an annotation that can be allowed${hint === undefined ? "" : `; is ${JSON.stringify(hint)} meant?`}`;
+  });
 }
 
 function each(values: readonly string[], check: Check<string>): string | undefined {

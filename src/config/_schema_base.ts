@@ -1,4 +1,4 @@
-import { absolute, absoluteOrEmpty, between, oneOf, portText } from "./_checks.ts";
+import { absolute, absoluteOrEmpty, annotationNames, between, oneOf, portText } from "./_checks.ts";
 import { duration, integer, list, off, on, text } from "./option.ts";
 
 /** `[crio]`: storage roots, log directory and the files that tell a reboot or an upgrade. */
@@ -309,7 +309,6 @@ export const PROCESS = {
 export const WORKLOAD = {
   activationAnnotation: text("activation_annotation", "", {
     flag: false,
-    built: false,
     check: (value) => value === "" ? "is needed" : undefined,
     doc: "Pod annotation that puts a pod into this workload.",
   }),
@@ -320,7 +319,7 @@ export const WORKLOAD = {
   }),
   allowedAnnotations: list("allowed_annotations", [], {
     flag: false,
-    built: false,
+    check: annotationNames,
     doc: "Annotations that pods of this workload may carry.",
   }),
 };

@@ -1,3 +1,4 @@
+import { annotationNames } from "./_checks.ts";
 import { ConfigError } from "./toml.ts";
 import type { RawValue } from "./option.ts";
 import type { ConfigValues, SourcedTable } from "./values.ts";
@@ -51,6 +52,7 @@ export function adaptToHost(values: ConfigValues, host: ConfigHost): void {
   }
   adaptPluginDirs(values, host);
   addDefaultHandlers(values, host);
+  checkWorkloads(values);
   const defaultName = String(values.get("crio.runtime.default_runtime"));
   const defaultHandler = values.handlers.get(defaultName);
   if (defaultHandler === undefined) {
@@ -76,6 +78,14 @@ const PATH = "crio.runtime.default_runtime";
 
 function sourceOf(values: ConfigValues): string {
   return values.fixed.get(PATH)?.source ?? "default configuration";
+}
+
+/** @throws ConfigError for a workload that no pod could activate */
+function checkWorkloads(values: ConfigValues): void {
+  for (const [name, workload] of values.workloads) {
+    if (textOf(workload.values, "activation_annotation") !== "") continue;
+    throw new ConfigError(workload.source, `crio.runtime.workloads.${name}.activation_annotation`, "is needed");
+  }
 }
 
 function handlerPath(name: string): string {
@@ -144,6 +154,8 @@ function completed(values: ConfigValues, { name, handler, base, host }: Completi
   if (monitor === undefined) {
     return `the monitor ${JSON.stringify(monitorName)} is not an executable file: install conmon, or set monitor_path`;
   }
+  const allowed = annotationNames((row.get("allowed_annotations") ?? []) as readonly string[]);
+  if (allowed !== undefined) return `allowed_annotations: ${allowed}`;
   const problem = completeMonitor(values, row);
   if (problem !== undefined) return problem;
   row.set("runtime_path", path).set("runtime_type", "oci").set("monitor_path", monitor);

@@ -1,3 +1,4 @@
+import { type Annotations, isReservedKey } from "../config/annotations.ts";
 import { InvalidArgumentError, UnimplementedError } from "../base/errors.ts";
 import { resolveCapabilities } from "../oci/spec/capabilities.ts";
 import { SYSFS_PATH } from "../oci/spec/mounts.ts";
@@ -18,6 +19,8 @@ export interface BundleInput {
   readonly user: ResolvedUser;
   readonly rootfs: string;
   readonly record: ContainerRecord;
+  /** Those of the container that count, with the pod's below them. */
+  readonly annotations: Annotations;
   readonly node: NodeDefaults;
   /** Pid of the container whose PID namespace is joined, for the mode `target`. */
   readonly targetPid: number | undefined;
@@ -156,10 +159,11 @@ function pidNamespace(
   }
 }
 
-/** What tools that read a running container's configuration look for. */
-function annotationsOf({ pod, spec, record, image }: BundleInput): Record<string, string> {
+/** The pod's and the container's own annotations, for hooks and runtimes, and what tools look for in a running container's configuration. */
+function annotationsOf({ pod, spec, record, image, annotations }: BundleInput): Record<string, string> {
   const own = "io.kubernetes.cri-o.";
   return {
+    ...Object.fromEntries(Object.entries(annotations).filter(([key]) => !isReservedKey(key))),
     "io.container.manager": "cri-o",
     "io.kubernetes.container.name": spec.metadata.name,
     "io.kubernetes.pod.name": pod.name,

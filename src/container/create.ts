@@ -112,7 +112,9 @@ async function build(
   context.stage("container spec configuration");
   const user = resolveUser(spec.security, image.defaults.user, accountFiles(rootfs));
   const targetPid = pidOfTarget(deps, pod, spec);
-  const bundle = await buildBundleSpec({ pod, spec, image, user, rootfs, record, node: deps.node, targetPid });
+  const annotations = deps.annotations.forContainer(spec.annotations, pod);
+  const input = { pod, spec, image, user, rootfs, record, annotations, node: deps.node, targetPid };
+  const bundle = await buildBundleSpec(input);
   // The working directory and the image's volumes need not be in its layers.
   for (const path of [bundle.spec.process.cwd, ...image.defaults.volumes]) makeDirectoriesInRoot(rootfs, path);
   await Deno.writeTextFile(`${record.runDirectory}/config.json`, JSON.stringify(bundle.spec), { mode: 0o600 });

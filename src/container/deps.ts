@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import type { AnnotationGate } from "../config/annotation_gate.ts";
 import type { RecordStore } from "../state/record_store.ts";
 import type { ContainerExit, ContainerExits } from "./exits.ts";
 import type { ContainerCgroups, ImageSource, NodeDefaults, RootfsStore, RuntimeTable } from "./ports.ts";
@@ -15,6 +16,8 @@ export interface ContainerDeps {
   readonly cgroups: ContainerCgroups;
   readonly processes: Processes;
   readonly node: NodeDefaults;
+  /** Which annotations of a container count. */
+  readonly annotations: Pick<AnnotationGate, "forContainer">;
   readonly clock: Clock;
   readonly log: Logger;
   /** Gives the end that a container's monitor wrote down, if it did. */

@@ -4,6 +4,7 @@
  * @module
  */
 import type { ContainerId, SandboxId } from "../base/ids.ts";
+import type { Annotations } from "../config/annotations.ts";
 import type { ProcessStreams, TerminalSize } from "../streaming/handlers.ts";
 import type { ProcessIdentity } from "./types.ts";
 
@@ -133,6 +134,8 @@ export interface PodContext {
   readonly name: string;
   readonly namespace: string;
   readonly uid: string;
+  /** The pod's annotations that count. */
+  readonly annotations: Annotations;
   readonly runtimeHandler: string;
   readonly hostname: string;
   readonly hostNetwork: boolean;

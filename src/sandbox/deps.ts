@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import type { AnnotationGate } from "../config/annotation_gate.ts";
 import type { RecordStore } from "../state/record_store.ts";
 import type { InfraProcesses, NamespacePins, PodCgroups, PodContainers, PodMounts, PodNetworking } from "./ports.ts";
 import type { SandboxRecord } from "./types.ts";
@@ -19,6 +20,8 @@ export interface SandboxDeps {
   readonly log: Logger;
   /** Pods keep their files in `<runDirectory>/<id>`. */
   readonly runDirectory: string;
+  /** Which annotations of a pod count. */
+  readonly annotations: Pick<AnnotationGate, "forPod">;
   /** @throws InvalidArgumentError for a handler that is not configured; gives the effective name */
   readonly resolveHandler: (name: string) => string;
   /** Set in every pod that has the namespaces for them; a pod's own come on top. */

@@ -95,6 +95,7 @@ export class Sandboxes {
       name: spec.metadata.name,
       namespace: spec.metadata.namespace,
       uid: spec.metadata.uid,
+      annotations: this.deps.annotations.forPod(spec.annotations, { handler: record.runtimeHandler }),
       runtimeHandler: record.runtimeHandler,
       hostname: record.hostname,
       hostNetwork: spec.security.namespaces.network === "node",

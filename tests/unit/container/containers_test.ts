@@ -138,6 +138,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
       killAll: () => Promise.resolve(),
       remove: () => Promise.resolve(),
     },
+    annotations: { forContainer: (own, pod) => ({ ...pod.annotations, ...own }) },
     processes: {
       isAlive: ({ pid }) => host.alive.has(pid),
       signal: ({ pid }, number) => {
@@ -180,6 +181,7 @@ function fakePod(directory: string): PodContext {
     name: "pod",
     namespace: "ns",
     uid: "uid",
+    annotations: {},
     runtimeHandler: "crun",
     hostname: "pod-host",
     hostNetwork: false,

@@ -86,6 +86,7 @@ async function withSandboxes(body: (bench: Bench) => Promise<void>): Promise<voi
       clock: { nowNanos: () => 1n, monotonicMs: () => performance.now() },
       log: silentLogger,
       runDirectory: `${directory}/run`,
+      annotations: { forPod: (annotations) => annotations },
       resolveHandler: (name) => name || "crun",
       defaultSysctls: {},
       shmSizeBytes: 1,
