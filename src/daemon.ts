@@ -28,6 +28,7 @@ import { adoptOrphans } from "./linux/spawn.ts";
 import { openLibraries } from "./linux/warm_up.ts";
 import { Metrics, noMetrics, type OperationObserver } from "./metrics/metrics.ts";
 import { serveMetrics } from "./metrics/server.ts";
+import { HostPorts } from "./network/host_ports/host_ports.ts";
 import { PodNetwork } from "./network/pod_network.ts";
 import { ExitWatcher, readExit, wasOomKilled } from "./oci/monitor/exits.ts";
 import {
@@ -230,7 +231,7 @@ async function buildPods(
     statusGracePeriodMs: cniStatusGracePeriodMs,
     logger: log,
     ...(cniDefaultNetwork === "" ? {} : { defaultNetwork: cniDefaultNetwork }),
-  });
+  }, hostPortsOf(config, places, log));
   const sandboxes = new Sandboxes({
     records: sandboxRecords,
     containers,
@@ -259,6 +260,12 @@ async function buildPods(
     runLimitMs: RUN_LIMIT_MS,
   });
   return { containers, sandboxes, records: containerRecords, network, runtimes };
+}
+
+/** Daemons on other roots than the usual ones keep their rules apart. */
+function hostPortsOf({ runtime }: Config, { cniCache }: Places, logger: Logger): { hostPorts?: HostPorts } {
+  if (runtime.disableHostportMapping) return {};
+  return { hostPorts: new HostPorts({ instance: cniCache === DEFAULT_CNI_CACHE ? "" : cniCache, logger }) };
 }
 
 async function openRecords<R extends { version: number; id: string; name: string; createdAtNanos: string }>(

@@ -4,6 +4,8 @@ import type { JsonObject, NetworkConfig, PluginConfig, PodIdentity, PodNetworkRe
 
 /** The largest burst that the bandwidth plugin takes: 4 GiB, in bits; so only the rate limits. */
 const UNLIMITED_BURST_BITS = 0xffffffff * 8 - 1;
+/** Where the mappings of the daemon's own host ports stand in a cached attachment; no plugin has this capability. */
+export const HOST_PORTS_KEY = "io.crio.host-ports";
 /** Addresses that mean "every address of the node", which the portmap plugin expresses by an empty text. */
 const UNSPECIFIED = new Set(["0.0.0.0", "::", "0:0:0:0:0:0:0:0"]);
 
@@ -38,6 +40,7 @@ export function capabilityArgs(pod: PodNetworkRequest): JsonObject {
   const args: Record<string, unknown> = {};
   const ports = (pod.portMappings ?? []).filter(({ hostPort }) => hostPort > 0);
   if (ports.length > 0) {
+    args[HOST_PORTS_KEY] = ports;
     args["portMappings"] = ports.map(({ hostPort, containerPort, protocol, hostIp }) => ({
       hostPort,
       containerPort,

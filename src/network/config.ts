@@ -83,19 +83,7 @@ export function parseNetworkConfig(text: string, source: string): NetworkConfig 
   };
 }
 
-/** The same network with one more plugin at its end. */
-export function withPlugin(network: NetworkConfig, plugin: JsonObject): NetworkConfig {
-  const all = [...network.plugins, parsePlugin(plugin, "", neverFails)];
-  const { name, cniVersion, disableCheck } = network;
-  const listKeys = "plugins" in network.raw ? network.raw : { name, cniVersion, disableCheck };
-  return { ...network, plugins: all, raw: { ...listKeys, plugins: all.map((one) => one.raw) } };
-}
-
 type Fail = (key: string, problem: string) => never;
-
-const neverFails: Fail = (key, problem) => {
-  throw new CniConfigError("built in", key, problem);
-};
 
 function parsePlugin(value: unknown, prefix: string, fail: Fail): PluginConfig {
   const raw = asObject(value) ?? fail(prefix.slice(0, -1), "must be an object");

@@ -1,12 +1,13 @@
 import { type Clock, systemClock } from "../base/clock.ts";
-import { FailedPreconditionError, InvalidArgumentError, messageOf, UnavailableError } from "../base/errors.ts";
+import { InvalidArgumentError, messageOf, UnavailableError } from "../base/errors.ts";
 import { abortable } from "../base/keyed_mutex.ts";
 import type { Logger } from "../base/logger.ts";
 import { commandResult, DEFAULT_PATH } from "../linux/command.ts";
 import { isNamespacePinned } from "../linux/namespaces.ts";
 import { AttachmentCache, type CachedAttachment } from "./attachment_cache.ts";
 import { capabilityArgs, podArgs, wantsCapability } from "./capability_args.ts";
-import { withPlugin } from "./config.ts";
+import type { HostPorts } from "./host_ports/host_ports.ts";
+import { PodPorts } from "./host_ports/pod_ports.ts";
 import { NetworkMonitor } from "./network_monitor.ts";
 import { PluginChain } from "./plugin_chain.ts";
 import { PluginRunner, type RunCommand } from "./plugin_runner.ts";
@@ -15,8 +16,6 @@ import type { Attachment, CniResult, NetworkConfig, NetworkStatus, PodIdentity, 
 
 /** The interface that Kubernetes expects in a pod. */
 const POD_INTERFACE = "eth0";
-/** What is appended for a pod with host ports where the network has no plugin for them. */
-const PORTMAP = { type: "portmap", snat: true, capabilities: { portMappings: true } } as const;
 /**
  * Plugin processes at one time: one more than there are processors. More only contend for the kernel's RTNL lock and for
  * xtables.lock: with 8 pods at once on 2 processors, 3 instead of 8 made pods run 25 % sooner and 9 % more of them.
@@ -47,6 +46,8 @@ export interface PodNetworkDeps {
   readonly clock?: Clock;
   /** Whether a network namespace is at this path. */
   readonly isNamespace?: (path: string) => boolean;
+  /** Maps host ports where the network has no plugin for them. Absent: nobody does. */
+  readonly hostPorts?: HostPorts;
 }
 
 /**
@@ -64,6 +65,7 @@ export class PodNetwork implements AsyncDisposable {
   readonly #cache: AttachmentCache;
   readonly #monitor: NetworkMonitor;
   readonly #isNamespace: (path: string) => boolean;
+  readonly #ports: PodPorts;
   /** Pods attached, or being attached, by this process: never garbage. */
   readonly #live = new Set<string>();
 
@@ -75,6 +77,7 @@ export class PodNetwork implements AsyncDisposable {
     this.#chain = new PluginChain(this.#runner);
     this.#cache = new AttachmentCache(options.cacheDir);
     this.#isNamespace = isNamespace;
+    this.#ports = new PodPorts(deps.hostPorts, options.logger);
     this.#monitor = new NetworkMonitor(options, {
       clock,
       findPlugin: (type) => this.#runner.find(type),
@@ -86,9 +89,11 @@ export class PodNetwork implements AsyncDisposable {
   /** Reads the configuration once; from then on follows its changes in the background until `signal` aborts. */
   async start(signal: AbortSignal): Promise<void> {
     await this.#monitor.start(signal);
+    this.#ports.start(() => this.#cache.list());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#ports.ready;
     await this.#monitor[Symbol.asyncDispose]();
   }
 
@@ -128,7 +133,7 @@ export class PodNetwork implements AsyncDisposable {
     const { signal } = options;
     signal.throwIfAborted();
     const attachment = attachmentOf(pod);
-    const network = await this.#networkFor(attachment);
+    const network = this.#networkFor(attachment);
     this.#live.add(pod.sandboxId);
     try {
       await this.#cache.begin(network, attachment);
@@ -138,6 +143,7 @@ export class PodNetwork implements AsyncDisposable {
         throw added.error;
       }
       const result = await this.#keep(network, attachment, added.result);
+      await this.#openPorts(network, attachment, result);
       return { ips: podAddresses(result), result };
     } catch (error) {
       this.#live.delete(pod.sandboxId);
@@ -236,8 +242,7 @@ export class PodNetwork implements AsyncDisposable {
     return isPod && ifName === POD_INTERFACE && !this.#isNamespace(netns);
   }
 
-  /** The current network, with a plugin for host ports where the pod needs one and the network has none. */
-  async #networkFor(attachment: Attachment): Promise<NetworkConfig> {
+  #networkFor(attachment: Attachment): NetworkConfig {
     const network = this.#monitor.network;
     const status = this.#monitor.status();
     if (network === undefined) {
@@ -250,12 +255,18 @@ export class PodNetwork implements AsyncDisposable {
         network: network.name,
       });
     }
-    if (args["portMappings"] === undefined || wantsCapability(network, "portMappings")) return network;
-    if (await this.#runner.find(PORTMAP.type) !== undefined) return withPlugin(network, PORTMAP);
-    throw new FailedPreconditionError(
-      `host ports cannot be mapped: network ${network.name} (${network.source}) has no plugin with the capability ` +
-        `portMappings, and there is no ${PORTMAP.type} plugin in ${this.#options.pluginDirs.join(", ")}; install it`,
-    );
+    return network;
+  }
+
+  /** Host ports, where no plugin of the network maps them; when that fails the whole ADD is taken back. */
+  async #openPorts(network: NetworkConfig, attachment: Attachment, result: CniResult): Promise<void> {
+    try {
+      await this.#ports.open(network, attachment, result);
+    } catch (error) {
+      const undo = { signal: AbortSignal.timeout(UNDO_TIMEOUT_MS), previous: result.raw };
+      await this.#delete(network, attachment, undo).catch((left) => this.#logLeftover(attachment, left));
+      throw error;
+    }
   }
 
   /** Puts an ADD's result on disk; what cannot be read or kept is taken back. */
@@ -289,6 +300,8 @@ export class PodNetwork implements AsyncDisposable {
     readonly previous: CniResult["raw"] | undefined;
   }): Promise<void> {
     const netns = attachment.netns !== "" && this.#isNamespace(attachment.netns) ? attachment.netns : "";
+    // A port that stays open would lead to whoever gets the address next: it is closed first.
+    await this.#ports.close(attachment.containerId);
     await this.#chain.delete(network, { ...attachment, netns }, options);
     await this.#cache.remove(network, attachment);
   }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { InvalidArgumentError } from "../../../src/base/errors.ts";
 import { bandwidthLimits } from "../../../src/network/bandwidth.ts";
-import { capabilityArgs, podArgs, runtimeConfig } from "../../../src/network/capability_args.ts";
+import { capabilityArgs, HOST_PORTS_KEY, podArgs, runtimeConfig } from "../../../src/network/capability_args.ts";
 
 const POD = { sandboxId: "id", netnsPath: "/x", name: "p", namespace: "n", uid: "u" };
 
@@ -29,6 +29,7 @@ Deno.test("capabilityArgs() has only what the pod asked for", () => {
   });
   const plain = { hostPort: 8080, containerPort: 80, protocol: "tcp" };
   assert.deepEqual(args, {
+    [HOST_PORTS_KEY]: [port, { ...port, hostIp: "127.0.0.1" }, { ...port, hostIp: "0.0.0.0" }],
     portMappings: [plain, { ...plain, hostIP: "127.0.0.1" }, plain],
     bandwidth: { ingressRate: 10_000_000, ingressBurst: 34359738359 },
     cgroupPath: "kubepods/x",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { loadNetworks, parseNetworkConfig, withPlugin } from "../../../src/network/config.ts";
+import { loadNetworks, parseNetworkConfig } from "../../../src/network/config.ts";
 import { CniConfigError } from "../../../src/network/errors.ts";
 import { versionAtLeast } from "../../../src/network/versions.ts";
 
@@ -81,21 +81,6 @@ Deno.test("parseNetworkConfig() throws nothing but CniConfigError, whatever the 
       assert.ok(error instanceof CniConfigError, String(error));
     }
   }));
-});
-
-Deno.test("withPlugin() appends, also to a single plugin, and the result can be read again", () => {
-  for (
-    const network of [
-      parse({ name: "a", cniVersion: "1.0.0", type: "ptp" }),
-      parse({ name: "a", plugins: [{ type: "ptp" }] }),
-    ]
-  ) {
-    const more = withPlugin(network, { type: "portmap", capabilities: { portMappings: true } });
-    const again = parse(more.raw);
-    assert.deepEqual(again.plugins.map(({ type }) => type), ["ptp", "portmap"]);
-    assert.equal(again.cniVersion, network.cniVersion);
-    assert.deepEqual(network.plugins.length, 1);
-  }
 });
 
 Deno.test("loadNetworks() sorts by file name, skips other files and reports bad ones", async () => {

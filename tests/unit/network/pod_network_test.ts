@@ -3,6 +3,7 @@ import { FailedPreconditionError, InvalidArgumentError, UnavailableError } from 
 import { type Logger, silentLogger } from "../../../src/base/logger.ts";
 import type { CommandOptions, CommandResult } from "../../../src/linux/command.ts";
 import { CniError } from "../../../src/network/errors.ts";
+import { HostPorts } from "../../../src/network/host_ports/host_ports.ts";
 import { PodNetwork, type PodNetworkOptions } from "../../../src/network/pod_network.ts";
 import type { JsonObject, PodNetworkRequest } from "../../../src/network/types.ts";
 
@@ -27,6 +28,8 @@ interface World {
   trace(): string[];
   configure(value: unknown, name?: string): Promise<void>;
   untilNotReady(): Promise<void>;
+  /** The same node's network as the next process sees it. */
+  again(hostPorts: HostPorts): PodNetwork;
 }
 
 interface Setup {
@@ -35,6 +38,7 @@ interface Setup {
   readonly answer?: (call: Call, signal: AbortSignal | undefined) => Answer | Promise<Answer>;
   readonly isNamespace?: (path: string) => boolean;
   readonly logger?: Logger;
+  readonly hostPorts?: HostPorts;
 }
 
 const RESULT = { cniVersion: "1.0.0", ips: [{ address: "10.0.0.2/24" }] };
@@ -63,14 +67,17 @@ async function withWorld(setup: Setup, body: (world: World) => Promise<void>): P
     return { exitCode, signal: undefined, stdout: encode(stdout), stderr: encode(stderr) };
   };
   try {
-    await using network = new PodNetwork({
-      configDir,
-      pluginDirs: [pluginDir],
-      cacheDir: `${directory}/cni`,
-      logger: silentLogger,
-      ...options,
-    }, { run, isNamespace });
+    const make = (hostPorts: HostPorts | undefined): PodNetwork =>
+      new PodNetwork({
+        configDir,
+        pluginDirs: [pluginDir],
+        cacheDir: `${directory}/cni`,
+        logger: silentLogger,
+        ...options,
+      }, { run, isNamespace, ...(hostPorts === undefined ? {} : { hostPorts }) });
+    await using network = make(setup.hostPorts);
     await body({
+      again: make,
       network,
       directory,
       calls,
@@ -232,22 +239,43 @@ Deno.test("attach() that cannot be undone stays on disk for collectGarbage()", a
   });
 });
 
-Deno.test("attach() with host ports appends portmap, or refuses where there is none", async () => {
+Deno.test("attach() maps host ports itself where no plugin does, keeps them over a restart, and closes them first", async () => {
   const portMappings = [{ protocol: "udp", containerPort: 53, hostPort: 53, hostIp: "" }] as const;
-  await withWorld({ plugins: ["one", "two", "portmap"] }, async (world) => {
+  const rules: string[] = [];
+  const hostPorts = (): HostPorts =>
+    new HostPorts({ instance: "", logger: silentLogger }, {
+      run: (argv, { stdin }) => {
+        if (argv[1] === "nft") rules.push(/udp . 53 : [^ ]+ . 53/.exec(String(stdin))?.[0] ?? "none");
+        return Promise.resolve({ exitCode: 0, signal: undefined, stdout: new Uint8Array(), stderr: new Uint8Array() });
+      },
+    });
+  await withWorld({ hostPorts: hostPorts() }, async (world) => {
     await world.configure(LIST);
     const network = await started(world);
     await network.attach({ ...POD, portMappings }, soon());
-    assert.deepEqual(world.trace(), ["one ADD", "two ADD", "portmap ADD"]);
-    await network.detach(POD, soon());
-    assert.deepEqual(world.trace().slice(3), ["portmap DEL", "two DEL", "one DEL"]);
-    assert.ok(world.calls[3]?.config["runtimeConfig"], "DEL gets the port mappings of its ADD");
+    assert.deepEqual(rules, ["none", "udp . 53 : 10.0.0.2 . 53"]);
+    assert.deepEqual(world.trace(), ["one ADD", "two ADD"]);
+    await using next = world.again(hostPorts());
+    await next.start(new AbortController().signal);
+    await next.collectGarbage(new Set([POD.sandboxId]), soon());
+    assert.deepEqual(rules.slice(2), ["udp . 53 : 10.0.0.2 . 53"]);
+    await next.detach(POD, soon());
+    assert.deepEqual(rules.slice(3), ["none"]);
+    assert.deepEqual(world.trace().slice(2), ["two DEL", "one DEL"]);
   });
-  await withWorld({}, async (world) => {
+});
+
+Deno.test("attach() takes the network back when the host ports cannot be mapped", async () => {
+  const portMappings = [{ protocol: "tcp", containerPort: 80, hostPort: 8080, hostIp: "" }] as const;
+  const hostPorts = new HostPorts({ instance: "", logger: silentLogger }, {
+    run: () => Promise.resolve({ exitCode: 1, signal: undefined, stdout: new Uint8Array(), stderr: new Uint8Array() }),
+  });
+  await withWorld({ hostPorts }, async (world) => {
     await world.configure(LIST);
     const network = await started(world);
     await assert.rejects(network.attach({ ...POD, portMappings }, soon()), FailedPreconditionError);
-    assert.deepEqual(world.trace(), []);
+    assert.deepEqual(world.trace(), ["one ADD", "two ADD", "two DEL", "one DEL"]);
+    assert.equal(await network.restore(POD.sandboxId), undefined);
   });
 });
 
