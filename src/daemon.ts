@@ -253,6 +253,7 @@ async function buildPods(
     log,
     runDirectory: places.sandboxes,
     annotations,
+    logDirectory: config.crio.logDir,
     resolveHandler: (name) => runtimes.effectiveName(name),
     defaultSysctls: assignments(config.runtime.defaultSysctls),
     shmSizeBytes: SHM_BYTES,

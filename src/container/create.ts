@@ -88,7 +88,7 @@ function firstRecord(
     rootfs: "",
     cgroupPath: deps.cgroups.containerPath(pod.cgroupParent, id),
     cgroupParent: pod.cgroupParent,
-    logFile: pod.logDirectory === "" || spec.logPath === "" ? "" : `${pod.logDirectory}/${spec.logPath}`,
+    logFile: pod.logDirectory === "" ? "" : `${pod.logDirectory}/${spec.logPath === "" ? `${id}.log` : spec.logPath}`,
     stopSignal,
     mounts: [],
     resources: spec.resources,

@@ -16,6 +16,8 @@ export interface HandlerOptions {
   readonly execDirectory: string;
   readonly createTimeoutMs: number;
   readonly logSizeMaxBytes: number;
+  /** Output goes to the journal as well. */
+  readonly logToJournald: boolean;
   readonly noPivot: boolean;
   readonly noSyncLog: boolean;
   /** Puts a monitor into the cgroup where it belongs; absent: it stays in the daemon's. */
@@ -44,7 +46,10 @@ export class HandlerRuntime implements ContainerRuntime {
       id: request.id,
       name: request.name,
       bundle: request.bundle,
-      logPaths: [request.logFile === "" ? "/dev/null" : request.logFile],
+      logPaths: [
+        request.logFile === "" ? "/dev/null" : request.logFile,
+        ...(options.logToJournald ? ["journald:"] : []),
+      ],
       exitDir: options.exitsDirectory,
       persistDir: request.persistDirectory,
       socketDir: options.socketDirectory,

@@ -53,6 +53,7 @@ async function open(deps: HandlerDeps, handler: HandlerConfig): Promise<HandlerR
     execDirectory: directory,
     createTimeoutMs: handler.containerCreateTimeoutSeconds * 1000,
     logSizeMaxBytes: config.runtime.logSizeMaxBytes,
+    logToJournald: config.runtime.logToJournald,
     noPivot: config.runtime.noPivot,
     noSyncLog: handler.noSyncLog,
     ...(placeMonitor === undefined ? {} : { placeMonitor }),

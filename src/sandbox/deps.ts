@@ -22,6 +22,8 @@ export interface SandboxDeps {
   readonly runDirectory: string;
   /** Which annotations of a pod count. */
   readonly annotations: Pick<AnnotationGate, "forPod">;
+  /** Containers of pods that name no log directory log into `<logDirectory>/<id>`. */
+  readonly logDirectory: string;
   /** @throws InvalidArgumentError for a handler that is not configured; gives the effective name */
   readonly resolveHandler: (name: string) => string;
   /** Set in every pod that has the namespaces for them; a pod's own come on top. */

@@ -68,6 +68,7 @@ function firstRecord(deps: SandboxDeps, spec: SandboxSpec, name: string): Sandbo
     ...podFiles(runDirectory, spec),
     shmPath: namespaces.ipc === "node" ? "/dev/shm" : `${runDirectory}/shm`,
     hostname: hostname(spec, id),
+    ...(spec.logDirectory === "" ? { ownLogDirectory: `${deps.logDirectory}/${id}` } : {}),
     cgroupParent: deps.cgroups.parent(spec.cgroupParent),
   };
 }
@@ -125,7 +126,9 @@ function defaultSysctls(deps: SandboxDeps, kinds: readonly string[]): Record<str
 
 async function makeFiles(deps: SandboxDeps, record: SandboxRecord): Promise<void> {
   await Deno.mkdir(record.runDirectory, { recursive: true, mode: 0o700 });
-  if (record.spec.logDirectory !== "") await Deno.mkdir(record.spec.logDirectory, { recursive: true, mode: 0o755 });
+  const { ownLogDirectory } = record;
+  if (ownLogDirectory !== undefined) await Deno.mkdir(ownLogDirectory, { recursive: true, mode: 0o700 });
+  else await Deno.mkdir(record.spec.logDirectory, { recursive: true, mode: 0o755 });
   await writePodFiles(record, record.spec, record.hostname);
   if (record.spec.security.namespaces.ipc === "node") return;
   await Deno.mkdir(record.shmPath, { recursive: true, mode: 0o700 });

@@ -101,7 +101,7 @@ export class Sandboxes {
       hostNetwork: spec.security.namespaces.network === "node",
       namespaces: record.namespaces,
       cgroupParent: record.cgroupParent,
-      logDirectory: spec.logDirectory,
+      logDirectory: record.ownLogDirectory ?? spec.logDirectory,
       resolvConf: record.resolvConf,
       hostnameFile: record.hostnameFile,
       hostsFile: record.hostsFile,

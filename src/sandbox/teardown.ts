@@ -46,10 +46,16 @@ export async function tearDownSandbox(deps: SandboxDeps, record: SandboxRecord):
   if (record.state === "creating") await deps.killNaming(record.id);
   await detachNetwork(deps, record);
   await releaseHost(deps, record);
+  for (const directory of [record.runDirectory, record.ownLogDirectory]) {
+    if (directory !== undefined) await removeDirectory(directory);
+  }
+  await deps.records.remove(record.id);
+}
+
+async function removeDirectory(path: string): Promise<void> {
   try {
-    await Deno.remove(record.runDirectory, { recursive: true });
+    await Deno.remove(path, { recursive: true });
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
-  await deps.records.remove(record.id);
 }

@@ -89,6 +89,8 @@ export interface SandboxRecord {
   readonly hostsFile: string;
   readonly shmPath: string;
   readonly hostname: string;
+  /** Where containers log whose pod names no directory; ours, so it goes with the pod. */
+  readonly ownLogDirectory?: string;
   readonly cgroupParent: string;
   /** The process that holds the pod's PID namespace, where there is one. */
   readonly infra?: ProcessIdentity;

@@ -36,7 +36,9 @@ export async function reopenLog(options: ReopenOptions): Promise<void> {
   stop.addEventListener("abort", onAbort, { once: true });
   try {
     send(bundle, [REOPEN_LOGS, 0, 0]);
-    for await (const _event of watcher) {
+    for await (const { kind } of watcher) {
+      // The rename tells; of a busy container each write is an event too. (Slow all the same: conmon syncs the old file first.)
+      if (kind === "modify" || kind === "access") continue;
       const now = await inodeOf(logPath);
       if (now !== undefined && now !== before) return;
     }

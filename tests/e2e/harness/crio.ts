@@ -22,6 +22,8 @@ export interface CrioOptions {
   /** Added to crio.conf as it is. */
   readonly extraConfig?: string;
   readonly logLevel?: string;
+  /** Variables of the daemon's environment. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** One bridge network for pods. */
@@ -53,7 +55,7 @@ export async function prepareCrio(options: CrioOptions): Promise<CriDaemon> {
   const socketPath = `${directory}/crio.sock`;
   const argv = [...command, "--config", `${directory}/crio.conf`, "--config-dir", ""];
   argv.push("--registries-conf", `${directory}/registries.conf`, "--registries-conf-dir", `${directory}/registries.d`);
-  const env = { CONTAINERS_STORAGE_CONF: `${directory}/storage.conf` };
+  const env = { CONTAINERS_STORAGE_CONF: `${directory}/storage.conf`, ...options.environment };
   return new CriDaemon({ name, directory, argv, socketPath, env, cwd: PROJECT_ROOT });
 }
 

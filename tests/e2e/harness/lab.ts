@@ -17,6 +17,8 @@ export interface LabOptions {
   readonly pluginDirectory?: string;
   /** Added to crio.conf as it is. */
   readonly extraConfig?: string;
+  /** Variables of the daemon's environment, such as CONTAINER_LOG_SIZE_MAX. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** A crio (or containerd, where E2E_DAEMON says so: to test the tests) on temporary roots with a registry, everything of which can be looked at afterwards. */

@@ -87,6 +87,7 @@ async function withSandboxes(body: (bench: Bench) => Promise<void>): Promise<voi
       log: silentLogger,
       runDirectory: `${directory}/run`,
       annotations: { forPod: (annotations) => annotations },
+      logDirectory: `${directory}/logs`,
       resolveHandler: (name) => name || "crun",
       defaultSysctls: {},
       shmSizeBytes: 1,
@@ -118,6 +119,23 @@ async function isClean(bench: Bench): Promise<void> {
   const left = await Array.fromAsync(Deno.readDir(`${bench.directory}/run`), (entry) => entry.name).catch(() => []);
   assert.deepEqual(left, []);
 }
+
+Deno.test("a pod that names no log directory gets one of its own, which goes with it", async () => {
+  await withSandboxes(async (bench) => {
+    const id = await bench.sandboxes.run({ ...sandboxSpec(), logDirectory: "" }, { signal });
+    const { logDirectory } = bench.sandboxes.contextOf(bench.sandboxes.require(id));
+    assert.equal(logDirectory, `${bench.directory}/logs/${id}`);
+    assert.equal((await Deno.stat(logDirectory)).mode, 0o40700);
+    await bench.sandboxes.remove(id, { signal });
+    assert.deepEqual(await Array.fromAsync(Deno.readDir(`${bench.directory}/logs`)), []);
+
+    const named = `${bench.directory}/kubelet`;
+    const other = await bench.sandboxes.run({ ...sandboxSpec(), logDirectory: named }, { signal });
+    assert.equal(bench.sandboxes.contextOf(bench.sandboxes.require(other)).logDirectory, named);
+    await bench.sandboxes.remove(other, { signal });
+    assert.ok((await Deno.stat(named)).isDirectory, "the kubelet's own stays");
+  });
+});
 
 Deno.test("Sandboxes.run() makes a ready pod with its address, and the same again for the same request", async () => {
   await withSandboxes(async (bench) => {

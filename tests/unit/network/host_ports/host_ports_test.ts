@@ -127,13 +127,13 @@ Deno.test("remove() that fails is tried again by the next one, and the last pod'
 
 Deno.test("changes that come while a program runs are put in by one more run", async () => {
   const { promise: open, resolve } = Promise.withResolvers<void>();
-  let wait: Promise<void> | undefined;
+  const gate: { shut?: Promise<void> } = {};
   const { ports, calls } = world(async () => {
-    await wait;
+    await gate.shut;
     return 0;
   });
   await ports.start([]);
-  wait = open;
+  gate.shut = open;
   const adds = [1, 2, 3, 4, 5].map((port) => ports.add(`pod${port}`, [forward(port)], node));
   resolve();
   await Promise.all(adds);
