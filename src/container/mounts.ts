@@ -4,6 +4,9 @@ import type { OciMount } from "../oci/spec/types.ts";
 import type { PodContext } from "./ports.ts";
 import type { ContainerSpec, MountRequest, ReportedMount } from "./types.ts";
 
+/** Some nodes do not mount it: then the container mounts the queues of the node's IPC namespace itself. */
+const QUEUES = "/dev/mqueue";
+
 export interface ContainerMounts {
   readonly mounts: readonly OciMount[];
   readonly reported: readonly ReportedMount[];
@@ -24,7 +27,7 @@ export async function containerMounts(
   const defaults = defaultMounts({
     privileged,
     shmPath: pod.shmPath,
-    hostIpc: pod.namespaces.ipc === undefined,
+    hostIpc: pod.namespaces.ipc === undefined && await exists(QUEUES),
   });
   const access = readonlyRootfs ? "ro" : "rw";
   const podFile = (destination: string, source: string): OciMount => ({
@@ -89,4 +92,8 @@ async function resolveSource({ hostPath, containerPath }: MountRequest): Promise
   }
   await Deno.mkdir(hostPath, { recursive: true, mode: 0o755 });
   return await Deno.realPath(hostPath);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
 }

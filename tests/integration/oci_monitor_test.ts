@@ -4,6 +4,7 @@ import { DeadlineError, FailedPreconditionError } from "../../src/base/errors.ts
 import { oomKills } from "../../src/cgroup/memory.ts";
 import { isAlive, signalProcess } from "../../src/linux/process.ts";
 import { openLibraries } from "../../src/linux/warm_up.ts";
+import { connectSeqpacket } from "../../src/linux/seqpacket.ts";
 import { attachSocketPath, reopenLog, resizeTerminal } from "../../src/oci/monitor/control.ts";
 import { type ContainerExit, ExitWatcher, wasOomKilled } from "../../src/oci/monitor/exits.ts";
 import { RuntimeError } from "../../src/oci/runtime/errors.ts";
@@ -195,6 +196,7 @@ Deno.test("attachSocketPath() is where conmon listens, with a long directory too
     const { id } = await fixture.create({ args: ["sleep", "1000"], create: { socketDir } });
     const path = attachSocketPath(socketDir, id);
     assert.ok((await Deno.lstat(path)).isSocket, path);
+    connectSeqpacket(path).close();
   }
 });
 

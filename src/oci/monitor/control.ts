@@ -59,8 +59,7 @@ export function resizeTerminal(bundle: string, size: { readonly width: number; r
 }
 
 /**
- * Where a container's attach socket is. conmon binds it in the bundle and links `<socketDir>/<id>` to the bundle; the
- * result fits a socket address (107 bytes) when `socketDir` has at most 35 bytes and the id 64.
+ * Where a container's attach socket is. conmon binds it in the bundle and links `<socketDir>/<id>` to the bundle.
  */
 export function attachSocketPath(socketDir: string, id: string): string {
   return `${attachLink(socketDir, id)}${ATTACH}`;

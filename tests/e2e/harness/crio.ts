@@ -41,10 +41,10 @@ export function crioCommand(): string[] {
   return [Deno.execPath(), "run", "-A", "--config", `${PROJECT_ROOT}/deno.json`, `${PROJECT_ROOT}/main.ts`];
 }
 
-/** Writes the configuration of a daemon whose every path lies below one directory. */
+/** Writes the configuration of a daemon whose every path lies below one directory; `crio.conf.d` in it is for more. */
 export async function prepareCrio(options: CrioOptions): Promise<CriDaemon> {
   const { directory, command = crioCommand(), name = "crio" } = options;
-  for (const part of ["cni", "cni-data", "exits", "attach", "ns", "pods", "hooks", "registries.d"]) {
+  for (const part of ["cni", "cni-data", "exits", "attach", "ns", "pods", "hooks", "crio.conf.d", "registries.d"]) {
     await Deno.mkdir(`${directory}/${part}`, { recursive: true });
   }
   await Deno.writeTextFile(`${directory}/crio.conf`, crioConf(options));
@@ -53,7 +53,7 @@ export async function prepareCrio(options: CrioOptions): Promise<CriDaemon> {
   await Deno.writeTextFile(`${directory}/storage.conf`, "");
   await writeCniConfig(`${directory}/cni`, { ...options.network, name, dataDir: `${directory}/cni-data` });
   const socketPath = `${directory}/crio.sock`;
-  const argv = [...command, "--config", `${directory}/crio.conf`, "--config-dir", ""];
+  const argv = [...command, "--config", `${directory}/crio.conf`, "--config-dir", `${directory}/crio.conf.d`];
   argv.push("--registries-conf", `${directory}/registries.conf`, "--registries-conf-dir", `${directory}/registries.d`);
   const env = { CONTAINERS_STORAGE_CONF: `${directory}/storage.conf`, ...options.environment };
   return new CriDaemon({ name, directory, argv, socketPath, env, cwd: PROJECT_ROOT });

@@ -1,0 +1,76 @@
+import type { HostFacts } from "./host.ts";
+import type { VariantName } from "./variants.ts";
+
+/** A spec that must be skipped, and why. */
+export interface ExpectedSkip {
+  /** As `SpecResult.name` of junit.ts has it. */
+  readonly name: string;
+  readonly reason: string;
+  /** Default: all. */
+  readonly variants?: readonly VariantName[];
+  /** Where the host has this, the spec must run. */
+  readonly unlessHost?: keyof HostFacts;
+}
+
+const DEBIAN: readonly VariantName[] = ["crun", "runc"];
+const NO_APPARMOR = "the kernel of this host has no AppArmor";
+const BENCHMARK = "critest leaves its benchmarks out of a run that validates";
+const NO_RRO = "Debian's crun 1.8 and runc 1.1 know no recursive read-only mounts";
+const NO_USER_NAMESPACES =
+  "Debian's crun 1.8 and runc 1.1 cannot map ids of mounts, so user namespaces are not offered";
+
+/** Every spec that is skipped. A run fails when another one is, and when one of these ran. */
+export const EXPECTED_SKIPS: readonly ExpectedSkip[] = [
+  ...group({ reason: NO_APPARMOR, unlessHost: "apparmor" }, [
+    ...variations("[k8s.io] AppArmor runtime should support deprecated apparmor_profile field ", [
+      "should fail with an unloaded apparmor_profile",
+      "should enforce a apparmor_profile blocking writes",
+      "should enforce a permissive deprecated profile",
+    ]),
+    ...variations("[k8s.io] AppArmor runtime should support apparmor field ", [
+      "should fail with an unloaded apparmor_profile",
+      "should enforce a apparmor_profile blocking writes",
+      "should enforce a permissive deprecated profile",
+    ]),
+    ...variations("[k8s.io] AppArmor runtime should prefer new apparmor field ", [
+      "should fail with an unloaded apparmor_profile",
+      "should enforce a apparmor_profile blocking writes",
+      "should work with apparmor profile",
+    ]),
+  ]),
+  ...group({ reason: BENCHMARK }, [
+    "[k8s.io] PodSandbox benchmark about operations on PodSandbox benchmark about lifecycle of PodSandbox",
+    "[k8s.io] Container benchmark about operations on Container benchmark about basic operations on Container",
+    "[k8s.io] Image benchmark about operations on Image benchmark about basic operations on Image",
+    "[k8s.io] Image benchmark about operations on Image benchmark about listing Image",
+    "[k8s.io] PodSandbox benchmark about start a container from scratch benchmark about start a container from scratch",
+  ]),
+  ...group(
+    { reason: NO_RRO, variants: DEBIAN },
+    variations("[k8s.io] Container Mount Readonly runtime should support readonly mounts ", [
+      "should support recursive readonly mounts",
+      "should reject a recursive readonly mount with PROPAGATION_HOST_TO_CONTAINER",
+      "should reject a recursive readonly mount with PROPAGATION_BIDIRECTIONAL",
+      "should reject a recursive readonly mount with ReadOnly: false",
+    ]),
+  ),
+  ...group(
+    { reason: NO_USER_NAMESPACES, variants: DEBIAN },
+    variations("[k8s.io] Security Context UserNamespaces ", [
+      "when Host idmap mount support is needed runtime should support NamespaceMode_POD",
+      "when Host idmap mount support is not needed runtime should support NamespaceMode_NODE",
+      "when Host idmap mount support is not needed runtime should fail if more than one mapping provided",
+      "when Host idmap mount support is not needed runtime should fail if container ID 0 is not mapped",
+      "when Host idmap mount support is not needed runtime should fail with NamespaceMode_CONTAINER",
+      "when Host idmap mount support is not needed runtime should fail with NamespaceMode_TARGET",
+    ]),
+  ),
+];
+
+function group(common: Omit<ExpectedSkip, "name">, names: readonly string[]): ExpectedSkip[] {
+  return names.map((name) => ({ ...common, name }));
+}
+
+function variations(prefix: string, names: readonly string[]): string[] {
+  return names.map((name) => `${prefix}${name}`);
+}
