@@ -26,7 +26,7 @@ import { RecordLockFile } from "./linux/record_lock.ts";
 import { burstCommand } from "./linux/self.ts";
 import { adoptOrphans } from "./linux/spawn.ts";
 import { openLibraries } from "./linux/warm_up.ts";
-import { Metrics, noMetrics, type OperationObserver } from "./metrics/metrics.ts";
+import { type DaemonObserver, Metrics, noMetrics } from "./metrics/metrics.ts";
 import { serveMetrics } from "./metrics/server.ts";
 import { HostPorts } from "./network/host_ports/host_ports.ts";
 import { PodNetwork } from "./network/pod_network.ts";
@@ -40,6 +40,7 @@ import {
   statusDeps,
   streamingOperations,
 } from "./operations.ts";
+import { observePods } from "./pod_observers.ts";
 import { PauseProcesses } from "./sandbox/infra.ts";
 import { NodeMounts } from "./sandbox/node_mounts.ts";
 import { NodePins } from "./sandbox/node_pins.ts";
@@ -99,7 +100,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const users: { inUse: (imageId: string) => boolean } = { inUse: () => false };
   const puller = stack.use(new PullClient({ command: burstCommand, log, environment: Deno.env.toObject() }));
   const images = new Images(imagesOptions(config), { store, puller, log, inUse: (id) => users.inUse(id) });
-  const pods = await buildPods(config, { log, host, store, places, images });
+  const metrics = await openMetrics(config, { stack, log });
+  const pods = await buildPods(config, { log, host, store, places, images, metrics });
   users.inUse = (id): boolean => pods.containers.usesImage(id);
   stack.use(pods.network);
   await pods.network.start(signal);
@@ -108,7 +110,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   stack.use(every(SWEEP_MS, () => sweepPods(pods), log));
   collectGarbage(pods, { log, signal });
 
-  const metrics = await openMetrics(config, { stack, log });
+  const { events } = stack.use(observePods(config, pods, { metrics: metrics.containers, log, signal }));
   const trimmer = stack.use(new MemoryTrimmer());
   const streaming = stack.use(await openStreaming(config, pods, log));
   const cri = new CriServer(
@@ -119,6 +121,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
       node: nodeOperations(config, pods),
       stats: statsOperations(config, { pods, host, store, log }),
       streaming: streamingOperations(streaming, pods),
+      ...(events === undefined ? {} : { events }),
     }),
     { maxReceiveBytes: config.api.grpcMaxRecvMsgSizeBytes, maxSendBytes: config.api.grpcMaxSendMsgSizeBytes },
     {
@@ -194,9 +197,10 @@ function imagesOptions({ image, process }: Config): ImagesOptions {
 
 async function buildPods(
   config: Config,
-  deps: { log: Logger; host: Host; store: Store; places: Places; images: ImageSource },
+  deps: { log: Logger; host: Host; store: Store; places: Places; images: ImageSource; metrics: DaemonObserver },
 ): Promise<Pods> {
   const { log, host, store, places, images } = deps;
+  const stalled = (stage: string): void => deps.metrics.containers.stalled(stage);
   const driver = config.runtime.cgroupManager as CgroupDriver;
   const tree = new CgroupTree(host.cgroup);
   const [containerRecords, sandboxRecords, runtimes] = await Promise.all([
@@ -222,6 +226,7 @@ async function buildPods(
     log,
     readExit: (record) => exitOf(record, config),
     exitsDirectory: config.runtime.containerExitsDir,
+    stalled,
   });
   const { cniDefaultNetwork, networkDir, pluginDirs, cniStatusGracePeriodMs } = config.network;
   const network = new PodNetwork({
@@ -259,8 +264,9 @@ async function buildPods(
     shmSizeBytes: SHM_BYTES,
     stopTimeoutMs: STOP_MS,
     runLimitMs: RUN_LIMIT_MS,
+    stalled,
   });
-  return { containers, sandboxes, records: containerRecords, network, runtimes };
+  return { containers, sandboxes, records: containerRecords, sandboxRecords, network, runtimes };
 }
 
 /** Daemons on other roots than the usual ones keep their rules apart. */
@@ -329,7 +335,7 @@ function collectGarbage(pods: Pods, { log, signal }: { log: Logger; signal: Abor
 async function openMetrics(
   config: Config,
   { stack, log }: { stack: AsyncDisposableStack; log: Logger },
-): Promise<OperationObserver> {
+): Promise<DaemonObserver> {
   const { enableMetrics, metricsCollectors, metricsHost, metricsPort, metricsSocket } = config.metrics;
   if (!enableMetrics) return noMetrics;
   const metrics = await Metrics.create({ collectors: metricsCollectors });

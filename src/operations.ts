@@ -20,6 +20,7 @@ import type { PodNetwork } from "./network/pod_network.ts";
 import { checkForward, forwardPort } from "./sandbox/port_forward.ts";
 import type { Sandboxes } from "./sandbox/sandboxes.ts";
 import { SandboxStatsReader } from "./sandbox/stats.ts";
+import type { SandboxRecord } from "./sandbox/types.ts";
 import type { RecordStore } from "./state/record_store.ts";
 import type { StatusDeps } from "./status/types.ts";
 import type { Store } from "./storage/store.ts";
@@ -30,6 +31,7 @@ export interface Pods {
   readonly containers: Containers;
   readonly sandboxes: Sandboxes;
   readonly records: RecordStore<ContainerRecord>;
+  readonly sandboxRecords: RecordStore<SandboxRecord>;
   readonly network: PodNetwork;
   readonly runtimes: NodeRuntimes;
 }

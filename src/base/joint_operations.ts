@@ -13,6 +13,8 @@ export interface JointOptions {
   readonly what: string;
   /** Time that one operation may take, whoever waits for it. */
   readonly limitMs: number;
+  /** Told of each caller that finds its operation under way, with the stage it is at. */
+  readonly onJoin?: (stage: string) => void;
 }
 
 interface Running<T> {
@@ -40,7 +42,9 @@ export class JointOperations<T> {
     options: { signal: AbortSignal },
     operation: (context: OperationContext) => Promise<T>,
   ): Promise<T> {
-    const running = this.#running.get(key) ?? this.#start(key, operation);
+    const present = this.#running.get(key);
+    if (present !== undefined) this.options.onJoin?.(present.stage);
+    const running = present ?? this.#start(key, operation);
     try {
       return await abortable(running.result, options.signal);
     } catch (error) {

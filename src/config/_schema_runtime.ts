@@ -238,7 +238,6 @@ export const RUNTIME = {
   }),
   enablePodEvents: off("enable_pod_events", {
     env: "ENABLE_POD_EVENTS",
-    built: false,
     doc: "Whether GetContainerEvents gives events.",
   }),
   hostnetworkDisableSelinux: on("hostnetwork_disable_selinux", {

@@ -34,7 +34,11 @@ export class Containers {
   readonly #unwatched = new Set<string>();
 
   constructor(private readonly deps: ContainerDeps) {
-    this.#creates = new JointOperations({ what: "create container", limitMs: deps.node.createTimeoutMs });
+    this.#creates = new JointOperations({
+      what: "create container",
+      limitMs: deps.node.createTimeoutMs,
+      onJoin: (stage) => deps.stalled?.(stage),
+    });
     this.#starts = new JointOperations({ what: "start container", limitMs: START_LIMIT_MS });
     this.#removals = new JointOperations({ what: "remove container", limitMs: REMOVE_LIMIT_MS });
     this.#stops = new StopLoops(deps);
@@ -209,6 +213,11 @@ export class Containers {
   /** Compares records and kernel after a start. */
   async restore(): Promise<void> {
     await restoreContainers(this.deps);
+  }
+
+  /** Whether a start of this container is under way. */
+  isStarting(id: ContainerId): boolean {
+    return this.#starts.isRunning(id);
   }
 
   /** Operations that run now, for diagnosis. */

@@ -24,6 +24,8 @@ export interface ContainerDeps {
   readonly readExit: (record: ContainerRecord) => Promise<ContainerExit | undefined>;
   /** Where monitors put exit files. */
   readonly exitsDirectory: string;
+  /** Told of a repeated request for a container that is still being made, with the stage it is at. */
+  readonly stalled?: (stage: string) => void;
 }
 
 /** Processes by identity: a later process with the same pid is somebody else. */

@@ -1,9 +1,11 @@
 import { containerHandlers } from "./containers.ts";
+import { eventHandlers } from "./events.ts";
 import { execHandlers } from "./exec.ts";
 import { imageHandlers } from "./images.ts";
 import { nodeHandlers } from "./node.ts";
 import type {
   ContainerOperations,
+  EventOperations,
   ImageOperations,
   NodeOperations,
   SandboxOperations,
@@ -23,6 +25,8 @@ export interface CriOperations {
   readonly node: NodeOperations;
   readonly stats?: StatsOperations;
   readonly streaming?: StreamingOperations;
+  /** Absent: events are off. */
+  readonly events?: EventOperations;
 }
 
 /** All handlers of both services; what is not here answers UNIMPLEMENTED. */
@@ -31,9 +35,10 @@ export function criHandlers(operations: CriOperations): { runtime: RuntimeHandle
   return {
     runtime: {
       ...nodeHandlers(operations.node),
-      ...sandboxHandlers(operations.sandboxes),
+      ...sandboxHandlers(operations.sandboxes, operations.events && operations.containers),
       ...containerHandlers(operations),
       ...execHandlers(operations.containers),
+      ...eventHandlers(operations.events),
       ...(stats === undefined ? {} : statsHandlers({ ...operations, stats })),
       ...(streaming === undefined ? {} : streamingHandlers(streaming)),
     },

@@ -5,9 +5,11 @@
  *
  * @module
  */
+import type { Subscription } from "../base/broadcast.ts";
 import type { ContainerId, SandboxId } from "../base/ids.ts";
 import type { ContainerStats } from "../container/stats.ts";
 import type { ContainerRecord, ContainerSpec } from "../container/types.ts";
+import type { PodEvent } from "../sandbox/pod_events.ts";
 import type { SandboxStats } from "../sandbox/stats.ts";
 import type { SandboxRecord, SandboxSpec } from "../sandbox/types.ts";
 import type { AttachStreamRequest, ExecStreamRequest, PortForwardStreamRequest } from "../streaming/handlers.ts";
@@ -163,4 +165,10 @@ export interface StatsSource<Item, Figures> {
 export interface StatsOperations {
   readonly containers: StatsSource<ContainerRecord, ContainerStats>;
   readonly sandboxes: StatsSource<SandboxRecord, SandboxStats>;
+}
+
+/** Events of pods and containers. */
+export interface EventOperations {
+  /** All events from now on; dispose it to leave. */
+  subscribe(): Subscription<PodEvent>;
 }

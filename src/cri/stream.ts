@@ -2,6 +2,7 @@ import type { ServerWritableStream } from "@grpc/grpc-js";
 import {
   Call,
   type CallDeps,
+  type CallMetrics,
   decodeRequest,
   type EncodedResponse,
   encodeResponse,
@@ -15,6 +16,9 @@ export type StreamHandler<Request, Response> = (
   context: RequestContext,
 ) => AsyncIterable<Response | EncodedResponse>;
 
+/** Metrics count unary calls only, as in CRI-O: a stream of events lasts as long as its client. */
+const UNCOUNTED: CallMetrics = { observe: (): void => {} };
+
 /** The wrapper of every server-streaming RPC: as `unary`, and a slow client slows the handler down. */
 export function serverStream<Request, Response>(
   method: MethodCodec<Request, Response>,
@@ -22,7 +26,7 @@ export function serverStream<Request, Response>(
   deps: CallDeps,
 ): (call: ServerWritableStream<Uint8Array, Uint8Array>) => void {
   return (grpcCall): void => {
-    const call = new Call(method, deps, grpcCall);
+    const call = new Call(method, { ...deps, metrics: UNCOUNTED }, grpcCall);
     send(method, { call, handler, to: grpcCall }).then(() => {
       call.succeed();
       grpcCall.end();

@@ -1,4 +1,5 @@
 import type { Counter, Gauge, Registry, Summary } from "prom-client";
+import { ContainerMetrics, type ContainerObserver, type MakeCounter } from "./container_metrics.ts";
 
 /** Put before the name of each metric. */
 export const METRIC_PREFIX = "container_runtime_crio_";
@@ -9,8 +10,21 @@ export interface OperationObserver {
   observe(operation: string, durationMs: number, failed: boolean): void;
 }
 
+/** Everything that the daemon's metrics are told. */
+export interface DaemonObserver extends OperationObserver {
+  readonly containers: ContainerObserver;
+}
+
 /** For a daemon without metrics. */
-export const noMetrics: OperationObserver = { observe: (): void => {} };
+export const noMetrics: DaemonObserver = {
+  observe: (): void => {},
+  containers: {
+    eventDropped: (): void => {},
+    oomKilled: (): void => {},
+    containerRemoved: (): void => {},
+    stalled: (): void => {},
+  },
+};
 
 export interface MetricsOptions {
   /** Names of the metrics to offer, with or without `crio_` or `container_runtime_` before them. Default: all. */
@@ -18,7 +32,8 @@ export interface MetricsOptions {
 }
 
 /** The daemon's metrics; made only where the endpoint is on, because the library costs start-up time and memory. */
-export class Metrics implements OperationObserver {
+export class Metrics implements DaemonObserver {
+  readonly containers: ContainerObserver;
   readonly #registry: Registry;
   readonly #total: Counter<"operation"> | undefined;
   readonly #errors: Counter<"operation"> | undefined;
@@ -45,6 +60,9 @@ export class Metrics implements OperationObserver {
       const window = { maxAgeSeconds: 600, ageBuckets: 2, percentiles: [0.5, 0.9, 0.99], pruneAgedBuckets: true };
       return new client.Summary({ ...common, ...window, name, help: "Durations of operations in seconds, by name." });
     });
+    const makeCounter: MakeCounter = (name, { help, labelNames = [] }) =>
+      make(name, (name) => new client.Counter({ registers: [this.#registry], labelNames, name, help }));
+    this.containers = new ContainerMetrics(makeCounter);
     addProcessMetrics(client, this.#registry);
   }
 

@@ -33,4 +33,6 @@ export interface SandboxDeps {
   /** Time that a container has between its stop signal and SIGKILL when its pod is stopped. */
   readonly stopTimeoutMs: number;
   readonly runLimitMs: number;
+  /** Told of a repeated request for a pod that is still being made, with the stage it is at. */
+  readonly stalled?: (stage: string) => void;
 }

@@ -22,7 +22,11 @@ export class Sandboxes {
   readonly #cleaning = new Set<SandboxId>();
 
   constructor(private readonly deps: SandboxDeps) {
-    this.#runs = new JointOperations({ what: "run pod sandbox", limitMs: deps.runLimitMs });
+    this.#runs = new JointOperations({
+      what: "run pod sandbox",
+      limitMs: deps.runLimitMs,
+      onJoin: (stage) => deps.stalled?.(stage),
+    });
     this.#stops = new JointOperations({ what: "stop pod sandbox", limitMs: STOP_LIMIT_MS });
     this.#removals = new JointOperations({ what: "remove pod sandbox", limitMs: STOP_LIMIT_MS });
   }

@@ -21,6 +21,9 @@ export interface RecordStoreOptions<R> {
   readonly compare?: (a: R, b: R) => number;
 }
 
+/** Told of a change: `previous` is undefined for a new record, `record` for one that was removed. */
+export type RecordListener<R> = (record: R | undefined, previous: R | undefined) => void;
+
 const MIN_PREFIX = 1;
 
 /**
@@ -34,7 +37,7 @@ export class RecordStore<R extends StoredRecord> {
   readonly #records = new Map<string, R>();
   readonly #idByName = new Map<string, string>();
   readonly #mutex = new KeyedMutex<string>();
-  readonly #listeners = new Set<(record: R, previous: R | undefined) => void>();
+  readonly #listeners = new Set<RecordListener<R>>();
 
   private constructor(private readonly options: RecordStoreOptions<R>) {}
 
@@ -151,15 +154,16 @@ export class RecordStore<R extends StoredRecord> {
     }
     this.#records.delete(id);
     this.#idByName.delete(record.name);
+    this.#notify(undefined, record);
   }
 
-  /** Calls `listener` after each insert and update; dispose to stop. Listeners must not throw. */
-  subscribe(listener: (record: R, previous: R | undefined) => void): Disposable {
+  /** Calls `listener` after each insert, update and removal; dispose to stop. Listeners must not throw. */
+  subscribe(listener: RecordListener<R>): Disposable {
     this.#listeners.add(listener);
     return { [Symbol.dispose]: (): void => void this.#listeners.delete(listener) };
   }
 
-  #notify(record: R, previous: R | undefined): void {
+  #notify(record: R | undefined, previous: R | undefined): void {
     for (const listener of this.#listeners) listener(record, previous);
   }
 

@@ -32,6 +32,15 @@ export class CallError extends Error {
   }
 }
 
+/** A server stream that is under way. */
+export interface OpenStream {
+  /** Resolves with the code that it failed with, or undefined at an ordinary end. */
+  readonly ended: Promise<status | undefined>;
+  cancel(): void;
+  pause(): void;
+  resume(): void;
+}
+
 /** A gRPC client on a unix socket. */
 export class CriClient implements Disposable {
   readonly #client: Client;
@@ -102,6 +111,26 @@ export class CriClient implements Disposable {
     call.on("end", resolve);
     await promise;
     return messages;
+  }
+
+  /** Opens a server stream that stays open; `pause` makes a client that hangs. */
+  open(path: string, bytes: Uint8Array, onMessage: (message: Uint8Array) => void): OpenStream {
+    const call = this.#client.makeServerStreamRequest(
+      path,
+      (value: Uint8Array) => Buffer.from(value),
+      (value: Buffer): Uint8Array => value,
+      bytes,
+    );
+    const { promise: ended, resolve } = Promise.withResolvers<status | undefined>();
+    call.on("data", onMessage);
+    call.on("error", (error: ServiceError) => resolve(error.code));
+    call.on("end", () => resolve(undefined));
+    return {
+      ended,
+      cancel: () => call.cancel(),
+      pause: () => void call.pause(),
+      resume: () => void call.resume(),
+    };
   }
 
   [Symbol.dispose](): void {

@@ -23,10 +23,7 @@ export class Crictl {
 
   /** Runs it, whatever the exit code. */
   async try(...args: string[]): Promise<CrictlOutput> {
-    const endpoint = `unix://${this.socketPath}`;
-    const connection = ["--config", "/dev/null", "--runtime-endpoint", endpoint, "--image-endpoint", endpoint];
-    const all = [...connection, "--timeout", "60s", ...args];
-    const output = await new Deno.Command(this.program, { args: all, stdin: "null" }).output();
+    const output = await new Deno.Command(this.program, { args: this.#arguments(args), stdin: "null" }).output();
     const decoder = new TextDecoder();
     return { code: output.code, stdout: decoder.decode(output.stdout), stderr: decoder.decode(output.stderr) };
   }
@@ -46,6 +43,69 @@ export class Crictl {
   // deno-lint-ignore no-explicit-any -- the shape is crictl's, and each test says what it expects of it
   async json(...args: string[]): Promise<any> {
     return JSON.parse(await this.run(...args));
+  }
+
+  /** Starts one that goes on until it is stopped. */
+  follow(...args: string[]): Following {
+    return new Following(this.program, this.#arguments(args));
+  }
+
+  #arguments(args: readonly string[]): string[] {
+    const endpoint = `unix://${this.socketPath}`;
+    const connection = ["--config", "/dev/null", "--runtime-endpoint", endpoint, "--image-endpoint", endpoint];
+    return [...connection, "--timeout", "60s", ...args];
+  }
+}
+
+/** A crictl that goes on until it is stopped, such as `crictl events`. Disposing kills it. */
+export class Following implements AsyncDisposable {
+  readonly lines: string[] = [];
+  /** Its exit code, once it has ended. */
+  readonly code: Promise<number>;
+  readonly #child: Deno.ChildProcess;
+  readonly #read: Promise<void>;
+  #more = Promise.withResolvers<void>();
+
+  constructor(program: string, args: readonly string[]) {
+    this.#child = new Deno.Command(program, { args: [...args], stdin: "null", stdout: "piped", stderr: "null" })
+      .spawn();
+    this.code = this.#child.status.then(({ code }) => code);
+    this.#read = this.#follow();
+  }
+
+  /** Resolves when the lines so far satisfy the condition. @throws Error after half a minute without */
+  async until(condition: (lines: readonly string[]) => boolean): Promise<void> {
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(() => late.reject(new Error(`crictl wrote only:\n${this.lines.join("\n")}`)), 30_000);
+    try {
+      while (!condition(this.lines)) await Promise.race([this.#more.promise, late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  signal(signal: Deno.Signal): void {
+    this.#child.kill(signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await Promise.all([this.code, this.#read]);
+  }
+
+  async #follow(): Promise<void> {
+    let rest = "";
+    for await (const text of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      this.lines.push(...lines);
+      this.#more.resolve();
+      this.#more = Promise.withResolvers();
+    }
   }
 }
 

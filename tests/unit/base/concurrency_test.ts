@@ -143,3 +143,26 @@ Deno.test("JointOperations.run() tells a caller that cancelled from one whose ti
   gate.resolve();
   await joint.settled("x");
 });
+
+Deno.test("JointOperations.run() tells of each caller that joins, with the stage", async () => {
+  const joined: string[] = [];
+  const operations = new JointOperations<string>({
+    what: "make",
+    limitMs: 1000,
+    onJoin: (stage) => joined.push(stage),
+  });
+  const gate = Promise.withResolvers<void>();
+  const options = { signal: new AbortController().signal };
+  const work = async ({ stage }: { stage(name: string): void }): Promise<string> => {
+    stage("half way");
+    await gate.promise;
+    return "done";
+  };
+  const first = operations.run("a", options, work);
+  await Promise.resolve();
+  const again = operations.run("a", options, work);
+  const other = operations.run("b", options, work);
+  gate.resolve();
+  assert.deepEqual(await Promise.all([first, again, other]), ["done", "done", "done"]);
+  assert.deepEqual(joined, ["half way"]);
+});

@@ -114,3 +114,20 @@ Deno.test("RecordStore.open() sets damaged files aside and sweeps temporary ones
     assert.deepEqual(names, ["cut.json.damaged", "new.json.damaged", "other.json.damaged"]);
   });
 });
+
+Deno.test("RecordStore.subscribe() tells of inserts, updates and removals, until it is disposed", async () => {
+  await withDirectory(async (directory) => {
+    const store = await open(directory);
+    const told: Array<[number | undefined, number | undefined]> = [];
+    {
+      using _subscription = store.subscribe((record, previous) => told.push([record?.value, previous?.value]));
+      await store.insert({ version: 1, id: "aa1", name: "one", value: 1 });
+      await store.update("aa1", (thing) => ({ ...thing, value: 2 }));
+      await store.update("aa1", (thing) => thing);
+      await store.remove("aa1");
+      await store.remove("aa1");
+    }
+    await store.insert({ version: 1, id: "aa2", name: "two", value: 3 });
+    assert.deepEqual(told, [[1, undefined], [2, 1], [undefined, 2]]);
+  });
+});

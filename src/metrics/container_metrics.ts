@@ -1,0 +1,84 @@
+import type { Counter } from "prom-client";
+
+/** Told of what happens to pods and containers. */
+export interface ContainerObserver {
+  /** A client of events was too slow and missed one. */
+  eventDropped(): void;
+  /** @param name of a container that has ended for want of memory */
+  oomKilled(name: string): void;
+  /** @param name of a container that is no more: its figures go as well */
+  containerRemoved(name: string): void;
+  /** A request came again while the same operation was at `stage`. */
+  stalled(stage: string): void;
+}
+
+/** Makes a metric unless the configuration leaves it out. */
+export type MakeCounter = <Label extends string>(
+  name: string,
+  options: { readonly help: string; readonly labelNames?: readonly Label[] },
+) => Counter<Label> | undefined;
+
+/** The stages that CRI-O's metric knows (FEATURES 1.3), and ours that mean one of them. */
+const STAGES: Readonly<Record<string, string>> = {
+  "waiting for the pod network to be configured": "sandbox network ready",
+  "sandbox files": "sandbox shm creation",
+  "container creating: looking the image up": "container creating",
+  ...Object.fromEntries(
+    [
+      "sandbox creating",
+      "sandbox network ready",
+      "sandbox storage creation",
+      "sandbox shm creation",
+      "sandbox spec configuration",
+      "sandbox namespace creation",
+      "sandbox network creation",
+      "sandbox storage start",
+      "sandbox container runtime creation",
+      "container creating",
+      "container storage creation",
+      "container volume configuration",
+      "container device creation",
+      "container storage start",
+      "container spec configuration",
+      "container runtime creation",
+    ].map((stage) => [stage, stage]),
+  ),
+};
+
+/** Counters of pods and containers. */
+export class ContainerMetrics implements ContainerObserver {
+  readonly #dropped: Counter | undefined;
+  readonly #oom: Counter | undefined;
+  readonly #oomByName: Counter<"name"> | undefined;
+  readonly #stalled: Counter<"stage"> | undefined;
+
+  constructor(make: MakeCounter) {
+    this.#dropped = make("containers_events_dropped_total", { help: "Events that slow clients have missed." });
+    this.#oom = make("containers_oom_total", { help: "Containers that were killed for want of memory." });
+    this.#oomByName = make("containers_oom_count_total", {
+      help: "Times that a container was killed for want of memory, by its name.",
+      labelNames: ["name"],
+    });
+    this.#stalled = make("resources_stalled_at_stage", {
+      help: "Repeated requests for a pod or container that was still being made, by the stage it was at.",
+      labelNames: ["stage"],
+    });
+  }
+
+  eventDropped(): void {
+    this.#dropped?.inc();
+  }
+
+  oomKilled(name: string): void {
+    this.#oom?.inc();
+    this.#oomByName?.inc({ name });
+  }
+
+  containerRemoved(name: string): void {
+    this.#oomByName?.remove({ name });
+  }
+
+  stalled(stage: string): void {
+    this.#stalled?.inc({ stage: STAGES[stage] ?? "unknown" });
+  }
+}

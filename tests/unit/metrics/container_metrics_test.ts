@@ -1,0 +1,51 @@
+import { doesNotMatch, match } from "node:assert/strict";
+import { Metrics, noMetrics } from "../../../src/metrics/metrics.ts";
+
+Deno.test("ContainerMetrics counts dropped events, ends for want of memory and stalled requests", async () => {
+  const metrics = await Metrics.create();
+  const { containers } = metrics;
+  containers.eventDropped();
+  containers.eventDropped();
+  containers.oomKilled("k8s_a");
+  containers.oomKilled("k8s_b");
+  containers.oomKilled("k8s_b");
+  containers.stalled("container storage creation");
+  containers.stalled("waiting for the pod network to be configured");
+  containers.stalled("starting");
+  const text = await metrics.text();
+  match(text, /^container_runtime_crio_containers_events_dropped_total 2$/m);
+  match(text, /^container_runtime_crio_containers_oom_total 3$/m);
+  match(text, /^container_runtime_crio_containers_oom_count_total\{name="k8s_b"\} 2$/m);
+  match(text, /^container_runtime_crio_resources_stalled_at_stage\{stage="container storage creation"\} 1$/m);
+  match(text, /^container_runtime_crio_resources_stalled_at_stage\{stage="sandbox network ready"\} 1$/m);
+  match(text, /^container_runtime_crio_resources_stalled_at_stage\{stage="unknown"\} 1$/m);
+});
+
+Deno.test("ContainerMetrics.containerRemoved() takes the label of a container away, and no other", async () => {
+  const metrics = await Metrics.create();
+  metrics.containers.oomKilled("k8s_a");
+  metrics.containers.oomKilled("k8s_b");
+  metrics.containers.containerRemoved("k8s_a");
+  metrics.containers.containerRemoved("k8s_never");
+  const text = await metrics.text();
+  doesNotMatch(text, /k8s_a/);
+  match(text, /oom_count_total\{name="k8s_b"\} 1$/m);
+  match(text, /^container_runtime_crio_containers_oom_total 2$/m);
+});
+
+Deno.test("ContainerMetrics makes only the collectors that are named", async () => {
+  const metrics = await Metrics.create({ collectors: ["containers_oom_total"] });
+  metrics.containers.oomKilled("k8s_a");
+  metrics.containers.containerRemoved("k8s_a");
+  metrics.containers.stalled("container creating");
+  const text = await metrics.text();
+  match(text, /containers_oom_total 1$/m);
+  doesNotMatch(text, /oom_count|stalled|dropped/);
+});
+
+Deno.test("noMetrics takes what happens to containers", () => {
+  noMetrics.containers.eventDropped();
+  noMetrics.containers.oomKilled("k8s_a");
+  noMetrics.containers.containerRemoved("k8s_a");
+  noMetrics.containers.stalled("container creating");
+});
