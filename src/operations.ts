@@ -43,6 +43,7 @@ export function containerOperations({ containers, sandboxes }: Pods): ContainerO
     start: (id, call) => containers.start(id, call),
     stop: (id, call) => containers.stop(id, call),
     remove: (id, call) => containers.remove(id, call),
+    updateResources: (id, limits, call) => containers.updateResources(id, limits, call),
     find: (id) => containers.find(id),
     list: () => containers.list(),
     execSync: (id, call) => containers.execSync(id, call),

@@ -17,6 +17,19 @@ export async function oomKills(layout: CgroupLayout, path: string): Promise<numb
   }
 }
 
+/** Bytes of memory that a cgroup uses, page cache included; undefined when it is gone. */
+export async function memoryUsageBytes(layout: CgroupLayout, path: string): Promise<number | undefined> {
+  const directory = controllerDirectory(layout, "memory", { path });
+  if (directory === undefined) return undefined;
+  const file = layout.mode === "v2" ? "memory.current" : "memory.usage_in_bytes";
+  try {
+    return Number(await Deno.readTextFile(`${directory}/${file}`));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || isRemoved(error)) return undefined;
+    throw error;
+  }
+}
+
 /** The `oom_kill` counter among `key value` lines; 0 where there is none. */
 export function parseOomKills(text: string): number {
   return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);

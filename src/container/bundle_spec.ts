@@ -22,6 +22,8 @@ export interface BundleInput {
   /** Those of the container that count, with the pod's below them. */
   readonly annotations: Annotations;
   readonly node: NodeDefaults;
+  /** The least memory limit of the runtime handler. */
+  readonly minMemoryBytes: number;
   /** Pid of the container whose PID namespace is joined, for the mode `target`. */
   readonly targetPid: number | undefined;
 }
@@ -52,10 +54,10 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
         namespaces: namespacesOf(input),
         devices: devices.map(({ device }) => device),
         cgroupsPath: record.cgroupPath,
-        resources: ociResources(spec.resources, {
+        resources: ociResources(record.resources, {
+          ...node,
           deviceRules: deviceRules(devices, { privileged }),
-          pidsLimit: node.pidsLimit,
-          hasHugetlb: node.hasHugetlb,
+          minMemoryBytes: input.minMemoryBytes,
         }),
         ...(mounts.rootPropagation === undefined ? {} : { rootfsPropagation: mounts.rootPropagation }),
         maskedPaths: privileged ? [] : security.maskedPaths,

@@ -2,6 +2,7 @@ import { FailedPreconditionError, messageOf, NotFoundError } from "../base/error
 import type { ContainerId, SandboxId } from "../base/ids.ts";
 import { JointOperations, type OperationContext } from "../base/joint_operations.ts";
 import { KeyedMutex } from "../base/keyed_mutex.ts";
+import type { ResourceLimits } from "../base/resources.ts";
 import type { ProcessStreams } from "../streaming/handlers.ts";
 import { attach } from "./attach.ts";
 import { containerName, createContainer } from "./create.ts";
@@ -16,6 +17,7 @@ import { StopLoops } from "./stop.ts";
 import { tearDownContainer } from "./teardown.ts";
 import { transition } from "./transitions.ts";
 import type { ContainerRecord, ContainerSpec } from "./types.ts";
+import { updateContainer } from "./update.ts";
 
 /** Starting takes milliseconds; this is for a runtime that hangs. */
 const START_LIMIT_MS = 120_000;
@@ -159,6 +161,18 @@ export class Containers {
     if (record.logFile === "") return;
     const { runDirectory: bundle, logFile } = record;
     await this.deps.runtimes.find(record.runtimeHandler).reopenLog({ bundle, logFile }, options);
+  }
+
+  /**
+   * Changes limits of a container that is created or runs; those that are not named stay. A caller that goes away does
+   * not stop the runtime half-way.
+   *
+   * @throws NotFoundError, FailedPreconditionError, InvalidArgumentError; after a failure all limits are as before
+   */
+  async updateResources(id: string, limits: ResourceLimits, { signal }: { signal: AbortSignal }): Promise<void> {
+    const record = this.require(id);
+    using _lock = await this.#locks.acquire(record.id, { signal });
+    await updateContainer(this.deps, this.require(record.id), { limits, signal });
   }
 
   /** Freezes a running container. */

@@ -5,6 +5,7 @@ import { makeDirectoriesInRoot, readFileInRoot } from "../linux/rooted.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { buildBundleSpec } from "./bundle_spec.ts";
 import type { ContainerImage, PodContext } from "./ports.ts";
+import { initialLimits } from "./limits.ts";
 import { signalNumber } from "./signals.ts";
 import { tearDownContainer } from "./teardown.ts";
 import { transition } from "./transitions.ts";
@@ -91,7 +92,7 @@ function firstRecord(
     logFile: pod.logDirectory === "" ? "" : `${pod.logDirectory}/${spec.logPath === "" ? `${id}.log` : spec.logPath}`,
     stopSignal,
     mounts: [],
-    resources: spec.resources,
+    resources: initialLimits(spec.resources, deps.node),
     user: { uid: 0, gid: 0, supplementalGroups: [] },
   };
 }
@@ -112,8 +113,9 @@ async function build(
   context.stage("container spec configuration");
   const user = resolveUser(spec.security, image.defaults.user, accountFiles(rootfs));
   const targetPid = pidOfTarget(deps, pod, spec);
+  const { minMemoryBytes } = deps.runtimes.find(record.runtimeHandler);
   const annotations = deps.annotations.forContainer(spec.annotations, pod);
-  const input = { pod, spec, image, user, rootfs, record, annotations, node: deps.node, targetPid };
+  const input = { pod, spec, image, user, rootfs, record, annotations, node: deps.node, targetPid, minMemoryBytes };
   const bundle = await buildBundleSpec(input);
   // The working directory and the image's volumes need not be in its layers.
   for (const path of [bundle.spec.process.cwd, ...image.defaults.volumes]) makeDirectoriesInRoot(rootfs, path);

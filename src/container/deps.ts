@@ -5,6 +5,7 @@ import type { RecordStore } from "../state/record_store.ts";
 import type { ContainerExit, ContainerExits } from "./exits.ts";
 import type { ContainerCgroups, ImageSource, NodeDefaults, RootfsStore, RuntimeTable } from "./ports.ts";
 import type { ContainerRecord, ProcessIdentity } from "./types.ts";
+import type { UpdateHooks } from "./update.ts";
 
 /** What the verbs of this folder work with. */
 export interface ContainerDeps {
@@ -18,6 +19,8 @@ export interface ContainerDeps {
   readonly node: NodeDefaults;
   /** Which annotations of a container count. */
   readonly annotations: Pick<AnnotationGate, "forContainer">;
+  /** Asked and told when a client changes limits. */
+  readonly updateHooks?: UpdateHooks;
   readonly clock: Clock;
   readonly log: Logger;
   /** Gives the end that a container's monitor wrote down, if it did. */

@@ -3,6 +3,7 @@ import type { ContainerId } from "../base/ids.ts";
 import type { Conmon } from "../oci/monitor/conmon.ts";
 import { attachSocketPath, removeAttachLink, reopenLog, resizeTerminal } from "../oci/monitor/control.ts";
 import type { OciRuntime } from "../oci/runtime/runtime.ts";
+import type { OciResources } from "../oci/spec/types.ts";
 import { identify } from "../linux/process.ts";
 import type { ProcessStreams } from "../streaming/handlers.ts";
 import type { AttachPoint, ContainerRuntime, ExecResult, MonitorRequest } from "./ports.ts";
@@ -18,6 +19,7 @@ export interface HandlerOptions {
   readonly logSizeMaxBytes: number;
   /** Output goes to the journal as well. */
   readonly logToJournald: boolean;
+  readonly minMemoryBytes: number;
   readonly noPivot: boolean;
   readonly noSyncLog: boolean;
   /** Puts a monitor into the cgroup where it belongs; absent: it stays in the daemon's. */
@@ -27,11 +29,13 @@ export interface HandlerOptions {
 /** A runtime handler that creates containers below conmon and does the rest by calling the OCI runtime. */
 export class HandlerRuntime implements ContainerRuntime {
   readonly name: string;
+  readonly minMemoryBytes: number;
   readonly #runtime: OciRuntime;
   readonly #conmon: Conmon;
 
   constructor(private readonly options: HandlerOptions, deps: { runtime: OciRuntime; conmon: Conmon }) {
     this.name = deps.runtime.name;
+    this.minMemoryBytes = options.minMemoryBytes;
     this.#runtime = deps.runtime;
     this.#conmon = deps.conmon;
   }
@@ -84,6 +88,10 @@ export class HandlerRuntime implements ContainerRuntime {
 
   async resume(id: ContainerId, options: { signal: AbortSignal }): Promise<void> {
     await this.#runtime.resume(id, options);
+  }
+
+  async update(id: ContainerId, resources: OciResources, options: { signal: AbortSignal }): Promise<void> {
+    await this.#runtime.update(id, resources, options);
   }
 
   async execSync(

@@ -1,4 +1,5 @@
 import type { ContainerId } from "../base/ids.ts";
+import type { ResourceLimits } from "../base/resources.ts";
 import {
   type CgroupDriver,
   containerCgroup,
@@ -8,6 +9,8 @@ import {
   podCgroup,
   runtimeCgroupsPath,
 } from "../cgroup/paths.ts";
+import { finishLimits, holdLimits } from "../cgroup/limit_files.ts";
+import { memoryUsageBytes } from "../cgroup/memory.ts";
 import type { CgroupTree } from "../cgroup/tree.ts";
 import type { ContainerCgroups } from "./ports.ts";
 
@@ -28,6 +31,18 @@ export class NodeCgroups implements ContainerCgroups {
 
   async killAll(parent: string, id: ContainerId): Promise<void> {
     await this.tree.kill(containerCgroup({ driver: this.driver, parent, id }));
+  }
+
+  async memoryUsageBytes(parent: string, id: ContainerId): Promise<number | undefined> {
+    return await memoryUsageBytes(this.tree.layout, containerCgroup({ driver: this.driver, parent, id }));
+  }
+
+  async holdLimits(parent: string, id: ContainerId, limits: ResourceLimits): Promise<() => Promise<string[]>> {
+    return await holdLimits(this.tree.layout, containerCgroup({ driver: this.driver, parent, id }), limits);
+  }
+
+  async finishLimits(parent: string, id: ContainerId, limits: ResourceLimits): Promise<void> {
+    await finishLimits(this.tree.layout, containerCgroup({ driver: this.driver, parent, id }), limits);
   }
 
   async remove(parent: string, id: string): Promise<void> {

@@ -24,6 +24,9 @@ export function nodeDefaults(config: Config, host: Host): NodeDefaults {
     readOnly: runtime.readOnly,
     minOomScoreAdj: canLowerScore ? LOWEST_SCORE : host.oomScoreAdj,
     hasHugetlb: hasController(host.cgroup, "hugetlb"),
+    hasSwap: host.swapAccounting,
+    hasUnified: host.cgroup.mode === "v2",
+    unsetsQuota: host.cgroup.mode === "v2" || runtime.cgroupManager === "systemd",
     createTimeoutMs: CREATE_LIMIT_MS,
   };
 }

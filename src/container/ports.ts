@@ -4,7 +4,10 @@
  * @module
  */
 import type { ContainerId, SandboxId } from "../base/ids.ts";
+import type { ResourceLimits } from "../base/resources.ts";
 import type { Annotations } from "../config/annotations.ts";
+import type { LimitSupport } from "../oci/spec/resources.ts";
+import type { OciResources } from "../oci/spec/types.ts";
 import type { ProcessStreams, TerminalSize } from "../streaming/handlers.ts";
 import type { ProcessIdentity } from "./types.ts";
 
@@ -82,6 +85,8 @@ export interface AttachPoint {
 /** One runtime handler: the OCI runtime with the monitor that runs it. */
 export interface ContainerRuntime {
   readonly name: string;
+  /** The least memory limit with which it can start a container. */
+  readonly minMemoryBytes: number;
   /** Makes the container; its init process waits for `start`. */
   create(
     request: MonitorRequest,
@@ -92,6 +97,8 @@ export interface ContainerRuntime {
   delete(id: ContainerId, options: { signal: AbortSignal }): Promise<void>;
   pause(id: ContainerId, options: { signal: AbortSignal }): Promise<void>;
   resume(id: ContainerId, options: { signal: AbortSignal }): Promise<void>;
+  /** Changes limits; those that are not named stay. */
+  update(id: ContainerId, resources: OciResources, options: { signal: AbortSignal }): Promise<void>;
   execSync(
     id: ContainerId,
     request: { process: object; timeoutMs: number },
@@ -123,6 +130,12 @@ export interface ContainerCgroups {
   containerPath(parent: string, id: ContainerId): string;
   /** Kills what still runs in it (a container without a PID namespace of its own leaves children). */
   killAll(parent: string, id: ContainerId): Promise<void>;
+  /** Memory that it uses now, in bytes; undefined when it is gone. */
+  memoryUsageBytes(parent: string, id: ContainerId): Promise<number | undefined>;
+  /** Remembers these limits; what it gives writes them back and tells the files that could not be. */
+  holdLimits(parent: string, id: ContainerId, limits: ResourceLimits): Promise<() => Promise<string[]>>;
+  /** Sets those of the limits that not every runtime's update can set. */
+  finishLimits(parent: string, id: ContainerId, limits: ResourceLimits): Promise<void>;
   /** Removes the container's and its monitor's cgroups; succeeds when they are gone. */
   remove(parent: string, id: ContainerId): Promise<void>;
 }
@@ -155,7 +168,7 @@ export interface PodContext {
 }
 
 /** Limits and habits of this node that shape every container. */
-export interface NodeDefaults {
+export interface NodeDefaults extends LimitSupport {
   readonly defaultCapabilities: readonly string[];
   /** Capabilities that the daemon itself has and can hand on, as `CAP_X`. */
   readonly availableCapabilities: ReadonlySet<string>;
@@ -170,7 +183,5 @@ export interface NodeDefaults {
   readonly readOnly: boolean;
   /** The lowest oom_score_adj that can be set here (our own, without CAP_SYS_RESOURCE). */
   readonly minOomScoreAdj: number;
-  /** Whether the runtimes find a hugetlb controller. */
-  readonly hasHugetlb: boolean;
   readonly createTimeoutMs: number;
 }

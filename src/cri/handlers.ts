@@ -12,6 +12,7 @@ import type {
   StatsOperations,
   StreamingOperations,
 } from "./operations.ts";
+import { resourceHandlers } from "./resources.ts";
 import { sandboxHandlers } from "./sandboxes.ts";
 import type { ImageHandlers, RuntimeHandlers } from "./server.ts";
 import { statsHandlers } from "./stats.ts";
@@ -39,6 +40,7 @@ export function criHandlers(operations: CriOperations): { runtime: RuntimeHandle
       ...containerHandlers(operations),
       ...execHandlers(operations.containers),
       ...eventHandlers(operations.events),
+      ...resourceHandlers(operations),
       ...(stats === undefined ? {} : statsHandlers({ ...operations, stats })),
       ...(streaming === undefined ? {} : streamingHandlers(streaming)),
     },

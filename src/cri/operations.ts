@@ -7,6 +7,7 @@
  */
 import type { Subscription } from "../base/broadcast.ts";
 import type { ContainerId, SandboxId } from "../base/ids.ts";
+import type { ResourceLimits } from "../base/resources.ts";
 import type { ContainerStats } from "../container/stats.ts";
 import type { ContainerRecord, ContainerSpec } from "../container/types.ts";
 import type { PodEvent } from "../sandbox/pod_events.ts";
@@ -27,6 +28,12 @@ export interface SandboxOperations {
   stop(id: string, options: Cancellable): Promise<void>;
   /** Succeeds when the pod does not exist. */
   remove(id: string, options: Cancellable): Promise<void>;
+  /** Hears of new limits of a whole pod. */
+  updateResources(
+    id: string,
+    change: { readonly overhead: ResourceLimits; readonly resources: ResourceLimits },
+    options: Cancellable,
+  ): Promise<void>;
   find(id: string): SandboxRecord | undefined;
   list(): Iterable<SandboxRecord>;
 }
@@ -55,6 +62,8 @@ export interface ContainerOperations {
   stop(id: string, options: Cancellable & { readonly timeoutMs: number }): Promise<void>;
   /** Succeeds when the container does not exist. */
   remove(id: string, options: Cancellable): Promise<void>;
+  /** Changes limits of a container that has not ended; those that are not named stay. */
+  updateResources(id: string, limits: ResourceLimits, options: Cancellable): Promise<void>;
   find(id: string): ContainerRecord | undefined;
   list(): Iterable<ContainerRecord>;
   /** @param request.timeoutMs 0: no limit */

@@ -16,6 +16,8 @@ export interface CgroupLayout {
 
 export interface Host {
   readonly cgroup: CgroupLayout;
+  /** Whether the kernel counts, and can limit, the swap of a cgroup. */
+  readonly swapAccounting: boolean;
   /** systemd is PID 1. */
   readonly systemd: boolean;
   /** Names such as `CAP_SYS_ADMIN`. */
@@ -69,8 +71,10 @@ export async function inspectHost(options: { readonly root?: string } = {}): Pro
     file("/proc/self/oom_score_adj"),
   ]);
   const kernel = parseKernelRelease(release);
+  const cgroup = await cgroupLayout(mounts, file);
   return {
-    cgroup: await cgroupLayout(mounts, file),
+    cgroup,
+    swapAccounting: await exists(root + swapMark(cgroup)),
     systemd: await exists(`${root}/run/systemd/system`) && await isSystemd(file),
     capabilities: {
       effective: parseCapabilities(status, "CapEff"),
@@ -88,6 +92,12 @@ export async function inspectHost(options: { readonly root?: string } = {}): Pro
     kernel,
     oomScoreAdj: Number(oom.trim()) || 0,
   };
+}
+
+/** A file that is there when swap is counted: v1 has a switch for it, v2 has it in each kernel that can swap. */
+function swapMark({ mode, v1 }: CgroupLayout): string {
+  if (mode === "v2") return "/proc/swaps";
+  return v1["memory"] === undefined ? "/nonexistent" : `${v1["memory"]}/memory.memsw.limit_in_bytes`;
 }
 
 /** The cgroup hierarchies among mounts (`/proc/self/mountinfo`), the first mount of each. */

@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import type { ResourceLimits } from "../base/resources.ts";
 import type { AnnotationGate } from "../config/annotation_gate.ts";
 import type { RecordStore } from "../state/record_store.ts";
 import type { InfraProcesses, NamespacePins, PodCgroups, PodContainers, PodMounts, PodNetworking } from "./ports.ts";
@@ -35,4 +36,10 @@ export interface SandboxDeps {
   readonly runLimitMs: number;
   /** Told of a repeated request for a pod that is still being made, with the stage it is at. */
   readonly stalled?: (stage: string) => void;
+  /** Asked when a client tells new limits of a whole pod (NRI's plugins); what it throws refuses them. */
+  readonly vetResources?: (
+    record: SandboxRecord,
+    change: { overhead: ResourceLimits; resources: ResourceLimits },
+    options: { signal: AbortSignal },
+  ) => Promise<void>;
 }

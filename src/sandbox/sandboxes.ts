@@ -2,6 +2,7 @@ import { messageOf, NotFoundError } from "../base/errors.ts";
 import type { SandboxId } from "../base/ids.ts";
 import { JointOperations, type OperationContext } from "../base/joint_operations.ts";
 import { KeyedMutex } from "../base/keyed_mutex.ts";
+import type { ResourceLimits } from "../base/resources.ts";
 import type { PodContext } from "../container/ports.ts";
 import type { SandboxDeps } from "./deps.ts";
 import { runSandbox, sandboxName } from "./run.ts";
@@ -51,6 +52,21 @@ export class Sandboxes {
   async remove(id: string, options: { signal: AbortSignal }): Promise<void> {
     const found = this.find(id);
     if (found !== undefined) await this.#removals.run(found.id, options, (context) => this.#remove(found, context));
+  }
+
+  /**
+   * Hears of new limits of a whole pod. The client sets them in the pod's cgroup by itself: here it is only asked
+   * whether somebody refuses them.
+   *
+   * @throws NotFoundError
+   */
+  async updateResources(
+    id: string,
+    change: { overhead: ResourceLimits; resources: ResourceLimits },
+    options: { signal: AbortSignal },
+  ): Promise<void> {
+    const record = this.require(id);
+    await this.deps.vetResources?.(record, change, options);
   }
 
   async #remove(found: SandboxRecord, context: OperationContext): Promise<void> {

@@ -112,6 +112,13 @@ Deno.test("crictl works with every command of a pod's life", { ignore }, async (
     assert.match(failed.stderr, /\b3\b/);
   });
 
+  await step("update", async () => {
+    await crictl.run("update", "--cpu-share", "512", "--memory", String(64 * 1024 * 1024), container);
+    const { status } = await crictl.json("inspect", container);
+    assert.equal(Number(status.resources.linux.cpuShares), 512);
+    assert.equal(Number(status.resources.linux.memoryLimitInBytes), 64 * 1024 * 1024);
+  });
+
   await step("logs", async () => {
     await waitFor("two log lines", async () => (await crictl.try("logs", container)).stdout.includes("out"));
     const { stdout, stderr } = await crictl.try("logs", container);

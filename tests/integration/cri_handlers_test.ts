@@ -2,7 +2,7 @@ import { deepEqual, equal, match, ok as assert, rejects } from "node:assert/stri
 import { status } from "@grpc/grpc-js";
 import { FailedPreconditionError, NotFoundError } from "../../src/base/errors.ts";
 import { newSandboxId } from "../../src/base/ids.ts";
-import { ContainerState, PodSandboxState } from "../../src/cri/gen/api.ts";
+import { ContainerState, LinuxContainerResources, PodSandboxState } from "../../src/cri/gen/api.ts";
 import { codeOf, Front } from "../fakes/cri_front.ts";
 import { CallError, CriClient } from "../fakes/cri_client.ts";
 import { containerConfig, imageSpec, podConfig, someContainer, somePod } from "../fakes/cri_operations.ts";
@@ -51,6 +51,8 @@ Deno.test("an empty id is refused by every RPC that takes one", async () => {
     client.call("removeContainer"),
     client.call("containerStatus"),
     client.call("reopenContainerLog"),
+    client.call("updateContainerResources"),
+    client.call("updatePodSandboxResources"),
     client.call("execSync", { cmd: ["true"] }),
     client.call("imageStatus"),
     client.call("pullImage"),
@@ -58,6 +60,23 @@ Deno.test("an empty id is refused by every RPC that takes one", async () => {
   ];
   deepEqual(await Promise.all(calls.map(codeOf)), calls.map(() => status.INVALID_ARGUMENT));
   deepEqual(front.node.calls, []);
+});
+
+Deno.test("new limits are checked and handed on", async () => {
+  await using front = await Front.open();
+  using client = new CriClient(front.path);
+  const linux = { ...LinuxContainerResources.decode(new Uint8Array()), cpuShares: 9n };
+  await client.call("updateContainerResources", { containerId: "ab", linux });
+  await client.call("updatePodSandboxResources", { podSandboxId: "cd", resources: linux, overhead: undefined });
+  deepEqual(front.node.calls, [
+    'update ab {"oomScoreAdj":0,"cpuShares":9}',
+    'update pod cd {"overhead":{},"resources":{"oomScoreAdj":0,"cpuShares":9}}',
+  ]);
+  const wrong = { ...linux, memoryLimitInBytes: -1n };
+  equal(
+    await codeOf(client.call("updateContainerResources", { containerId: "ab", linux: wrong })),
+    status.INVALID_ARGUMENT,
+  );
 });
 
 Deno.test("a status of something absent is NotFound, a list of it is empty", async () => {

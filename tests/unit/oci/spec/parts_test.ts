@@ -3,7 +3,7 @@ import { InvalidArgumentError } from "../../../../src/base/errors.ts";
 import { ALL_CAPABILITIES, resolveCapabilities } from "../../../../src/oci/spec/capabilities.ts";
 import { deviceRules } from "../../../../src/oci/spec/devices.ts";
 import { bindOptions, cleanPath, defaultMounts, mergeMounts } from "../../../../src/oci/spec/mounts.ts";
-import { ociResources } from "../../../../src/oci/spec/resources.ts";
+import { ociLimits, ociResources } from "../../../../src/oci/spec/resources.ts";
 
 const BASE = {
   privileged: false,
@@ -14,6 +14,8 @@ const BASE = {
   available: new Set(ALL_CAPABILITIES),
   addInheritable: false,
 };
+
+const LIMITS = { hasHugetlb: true, hasSwap: true, hasUnified: true, unsetsQuota: true, minMemoryBytes: 5 };
 
 const CAPABILITY_CASES: ReadonlyArray<[string, Partial<typeof BASE>, readonly string[]]> = [
   ["nothing said gives the defaults", {}, ["CAP_CHOWN", "CAP_KILL"]],
@@ -96,7 +98,7 @@ Deno.test("bindOptions() maps propagation and access", () => {
 });
 
 Deno.test("ociResources() leaves zeros out and keeps what was set", () => {
-  const context = { deviceRules: [], pidsLimit: 0, hasHugetlb: true };
+  const context = { ...LIMITS, deviceRules: [], pidsLimit: 0 };
   assert.deepEqual(ociResources({ cpuShares: 0, memoryLimitBytes: 0, cpusetCpus: "" }, context), { devices: [] });
   const limits = {
     cpuShares: 512,
@@ -116,7 +118,7 @@ Deno.test("ociResources() leaves zeros out and keeps what was set", () => {
 });
 
 Deno.test("ociResources() drops huge page limits of 0 where there is no controller and refuses others", () => {
-  const context = { deviceRules: [], pidsLimit: 0, hasHugetlb: false };
+  const context = { ...LIMITS, deviceRules: [], pidsLimit: 0, hasHugetlb: false };
   assert.deepEqual(ociResources({ hugepageLimits: [{ pageSize: "2MB", limitBytes: 0 }] }, context), { devices: [] });
   assert.throws(
     () => ociResources({ hugepageLimits: [{ pageSize: "2MB", limitBytes: 1 }] }, context),
@@ -125,9 +127,42 @@ Deno.test("ociResources() drops huge page limits of 0 where there is no controll
 });
 
 Deno.test("ociResources() refuses a swap limit below the memory limit", () => {
-  const context = { deviceRules: [], pidsLimit: 0, hasHugetlb: true };
+  const context = { ...LIMITS, deviceRules: [], pidsLimit: 0 };
   assert.throws(() => ociResources({ memoryLimitBytes: 10, memorySwapLimitBytes: 5 }, context), InvalidArgumentError);
   assert.equal(ociResources({ memoryLimitBytes: 10, memorySwapLimitBytes: -1 }, context).memory?.swap, -1);
+});
+
+Deno.test("ociResources() refuses a memory limit with which nothing starts, and says what to raise", () => {
+  const context = { ...LIMITS, deviceRules: [], pidsLimit: 0, minMemoryBytes: 500 };
+  assert.throws(
+    () => ociResources({ memoryLimitBytes: 499 }, context),
+    (error) => error instanceof InvalidArgumentError && /499 bytes .* 500 .*container_min_memory/.test(error.message),
+  );
+  assert.equal(ociResources({ memoryLimitBytes: 500 }, context).memory?.limit, 500);
+});
+
+Deno.test("ociResources() leaves a swap limit out where nothing counts swap, or without a memory limit", () => {
+  const context = { ...LIMITS, deviceRules: [], pidsLimit: 0 };
+  const limits = { memoryLimitBytes: 10, memorySwapLimitBytes: 20 };
+  assert.deepEqual(ociResources(limits, { ...context, hasSwap: false }).memory, { limit: 10 });
+  assert.equal(ociResources({ memorySwapLimitBytes: 20 }, context).memory, undefined);
+});
+
+Deno.test("ociLimits() takes a quota away where runtimes can; a new container has none", () => {
+  const limits = { cpuQuotaMicros: -1, cpuPeriodMicros: 5000 };
+  assert.deepEqual(ociLimits(limits, LIMITS), { cpu: { quota: -1, period: 5000 } });
+  assert.deepEqual(ociLimits(limits, { ...LIMITS, unsetsQuota: false }), { cpu: { period: 5000 } });
+  const context = { ...LIMITS, deviceRules: [], pidsLimit: 0 };
+  assert.deepEqual(ociResources(limits, context), { devices: [], cpu: { period: 5000 } });
+});
+
+Deno.test("ociResources() refuses files of cgroup v2 on cgroup v1", () => {
+  const context = { ...LIMITS, deviceRules: [], pidsLimit: 0, hasUnified: false };
+  assert.throws(
+    () => ociResources({ unified: { "memory.high": "7" } }, context),
+    (error) => error instanceof InvalidArgumentError && /memory\.high.*cgroup v1/.test(error.message),
+  );
+  assert.deepEqual(ociResources({ unified: {} }, context), { devices: [] });
 });
 
 Deno.test("deviceRules() allows everything to a privileged container and only the granted to others", () => {
