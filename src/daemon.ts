@@ -1,4 +1,5 @@
 import { createServer } from "node:http";
+import { openCheckpoints } from "./checkpoints.ts";
 import { systemClock } from "./base/clock.ts";
 import { DataLossError, FailedPreconditionError, messageOf } from "./base/errors.ts";
 import type { Logger } from "./base/logger.ts";
@@ -203,10 +204,11 @@ async function buildPods(
   const stalled = (stage: string): void => deps.metrics.containers.stalled(stage);
   const driver = config.runtime.cgroupManager as CgroupDriver;
   const tree = new CgroupTree(host.cgroup);
-  const [containerRecords, sandboxRecords, runtimes] = await Promise.all([
+  const [containerRecords, sandboxRecords, runtimes, checkpoints] = await Promise.all([
     openRecords<ContainerRecord>(`${places.records}/containers`, "container", log),
     openRecords<SandboxRecord>(`${places.records}/sandboxes`, "sandbox", log),
     openHandlers({ config, host, tree, directory: places.runtime, log }),
+    openCheckpoints(config, `${places.records}/checkpoints`),
   ]);
   const node = nodeDefaults(config, host);
   const cgroups = new NodeCgroups(driver, tree);
@@ -218,6 +220,7 @@ async function buildPods(
     images,
     rootfs: new StoreRootfs(store),
     runtimes,
+    checkpoints,
     cgroups,
     processes,
     node,

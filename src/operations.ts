@@ -48,6 +48,7 @@ export function containerOperations({ containers, sandboxes }: Pods): ContainerO
     list: () => containers.list(),
     execSync: (id, call) => containers.execSync(id, call),
     reopenLog: (id, call) => containers.reopenLog(id, call),
+    checkpoint: (id, request) => containers.checkpoint(id, request),
     runtimeSpec: (record) => containers.runtimeSpec(record),
   };
 }

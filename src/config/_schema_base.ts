@@ -342,7 +342,6 @@ export const WORKLOAD_RESOURCES = {
 export const CHECKPOINT_RESTORE = {
   containerLevelEnabled: text("container_level_enabled", "checkpoint_restore", {
     flag: "checkpoint-restore-container-level-enabled",
-    built: false,
     check: oneOf("none", "checkpoint_only", "checkpoint_restore"),
     doc: "What is offered: none, checkpoint_only or checkpoint_restore.",
   }),

@@ -233,7 +233,6 @@ export const RUNTIME = {
   }),
   enableCriuSupport: on("enable_criu_support", {
     deprecated: "use crio.checkpoint_restore",
-    built: false,
     doc: "Whether checkpoint and restore are offered.",
   }),
   enablePodEvents: off("enable_pod_events", {

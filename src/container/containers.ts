@@ -1,10 +1,11 @@
-import { FailedPreconditionError, messageOf, NotFoundError } from "../base/errors.ts";
+import { FailedPreconditionError, messageOf, NotFoundError, UnimplementedError } from "../base/errors.ts";
 import type { ContainerId, SandboxId } from "../base/ids.ts";
 import { JointOperations, type OperationContext } from "../base/joint_operations.ts";
 import { KeyedMutex } from "../base/keyed_mutex.ts";
 import type { ResourceLimits } from "../base/resources.ts";
 import type { ProcessStreams } from "../streaming/handlers.ts";
 import { attach } from "./attach.ts";
+import { checkpointContainer } from "./checkpoint/dump.ts";
 import { containerName, createContainer } from "./create.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { checkRunning, execSync } from "./exec.ts";
@@ -23,12 +24,15 @@ import { updateContainer } from "./update.ts";
 const START_LIMIT_MS = 120_000;
 const REMOVE_LIMIT_MS = 300_000;
 const FREEZE_LIMIT_MS = 30_000;
+/** A container with much memory takes minutes to write. */
+const CHECKPOINT_LIMIT_MS = 3_600_000;
 
 /** The containers of this node: the door that `sandbox/`, `cri/` and `status/` use. */
 export class Containers {
   readonly #creates: JointOperations<ContainerId>;
   readonly #starts: JointOperations<void>;
   readonly #removals: JointOperations<void>;
+  readonly #checkpoints: JointOperations<void>;
   readonly #creating = new Map<SandboxId, Set<string>>();
   readonly #locks = new KeyedMutex<string>();
   readonly #stops: StopLoops;
@@ -43,6 +47,7 @@ export class Containers {
     });
     this.#starts = new JointOperations({ what: "start container", limitMs: START_LIMIT_MS });
     this.#removals = new JointOperations({ what: "remove container", limitMs: REMOVE_LIMIT_MS });
+    this.#checkpoints = new JointOperations({ what: "checkpoint container", limitMs: CHECKPOINT_LIMIT_MS });
     this.#stops = new StopLoops(deps);
   }
 
@@ -83,7 +88,9 @@ export class Containers {
    */
   async stop(id: string, options: { timeoutMs: number; signal: AbortSignal }): Promise<void> {
     const record = this.find(id);
-    if (record !== undefined) await this.#stops.stop(record, options);
+    if (record === undefined) return;
+    await this.#endCheckpoint(record.id);
+    await this.#stops.stop(record, options);
   }
 
   /**
@@ -96,6 +103,7 @@ export class Containers {
   }
 
   async #remove(id: ContainerId, context: OperationContext): Promise<void> {
+    await this.#endCheckpoint(id);
     context.stage("waiting for another operation on it");
     using _lock = await this.#locks.acquire(id, context);
     const record = this.deps.records.get(id);
@@ -175,6 +183,33 @@ export class Containers {
     await updateContainer(this.deps, this.require(record.id), { limits, signal });
   }
 
+  /**
+   * Writes a running container with its memory into an archive at `location`; it goes on running.
+   *
+   * @param request.timeoutMs 0: no limit of the caller's
+   * @throws UnimplementedError where this node does not offer it; NotFoundError, FailedPreconditionError, RuntimeError
+   */
+  async checkpoint(
+    id: string,
+    request: { location: string; timeoutMs: number; signal: AbortSignal },
+  ): Promise<void> {
+    const record = this.require(id);
+    const refusal = this.deps.checkpoints.refusal("checkpoint");
+    if (refusal !== undefined) throw new UnimplementedError(`checkpoint container ${record.id}: ${refusal}`);
+    const { location, timeoutMs } = request;
+    await this.#checkpoints.run(record.id, request, async (context) => {
+      const limit = timeoutMs === 0 ? [] : [AbortSignal.timeout(timeoutMs)];
+      const limited = { ...context, signal: AbortSignal.any([context.signal, ...limit]) };
+      using _lock = await this.#locks.acquire(record.id, limited);
+      await checkpointContainer(this.deps, this.require(record.id), { location, context: limited });
+    });
+  }
+
+  /** A container that is to end is not written down first. */
+  async #endCheckpoint(id: ContainerId): Promise<void> {
+    await this.#checkpoints.cancel(id, new FailedPreconditionError(`container ${id} is being stopped`));
+  }
+
   /** Freezes a running container. */
   async pause(id: string, options: { signal: AbortSignal }): Promise<void> {
     const record = this.require(id);
@@ -236,7 +271,9 @@ export class Containers {
 
   /** Operations that run now, for diagnosis. */
   *stages(): Generator<{ key: string; stage: string; elapsedMs: number }> {
-    for (const operations of [this.#creates, this.#starts, this.#removals]) yield* operations.stages();
+    for (const operations of [this.#creates, this.#starts, this.#removals, this.#checkpoints]) {
+      yield* operations.stages();
+    }
   }
 
   /** Records an end that a monitor wrote down. */

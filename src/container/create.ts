@@ -2,8 +2,11 @@ import { atStage, FailedPreconditionError, messageOf } from "../base/errors.ts";
 import { type ContainerId, newContainerId } from "../base/ids.ts";
 import type { OperationContext } from "../base/joint_operations.ts";
 import { makeDirectoriesInRoot, readFileInRoot } from "../linux/rooted.ts";
+import { keepForStart } from "./checkpoint/continue.ts";
+import { applyRootfs, type ContainerSource, sourceOf } from "./checkpoint/source.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { buildBundleSpec } from "./bundle_spec.ts";
+import { monitorRequest } from "./monitor_request.ts";
 import type { ContainerImage, PodContext } from "./ports.ts";
 import { initialLimits } from "./limits.ts";
 import { signalNumber } from "./signals.ts";
@@ -39,11 +42,12 @@ export async function createContainer(
   if (!pod.ready) throw new FailedPreconditionError(`create container: pod sandbox ${pod.id} is not ready`);
 
   context.stage("container creating: looking the image up");
-  const image = await deps.images.resolve(spec.image.image, context);
-  const record = firstRecord(deps, request, { name, image });
+  const source = await sourceOf(deps, spec, context);
+  await using _checkpoint = source.checkpoint;
+  const record = firstRecord(deps, request, { name, image: source.image });
   await deps.records.insert(record);
   try {
-    await build(deps, { ...request, image, record }, context);
+    await build(deps, { ...request, ...source, record }, context);
     return record.id;
   } catch (error) {
     await tearDownContainer(deps, deps.records.get(record.id) ?? record).catch((left) => {
@@ -99,15 +103,16 @@ function firstRecord(
 
 async function build(
   deps: ContainerDeps,
-  parts: { pod: PodContext; spec: ContainerSpec; image: ContainerImage; record: ContainerRecord },
+  parts: ContainerSource & { pod: PodContext; spec: ContainerSpec; record: ContainerRecord },
   context: OperationContext,
 ): Promise<void> {
-  const { pod, spec, image, record } = parts;
+  const { pod, spec, image, record, checkpoint } = parts;
   context.stage("container storage creation");
   const metadata = JSON.stringify({ "pod-id": pod.id, "container-name": spec.metadata.name, name: record.name });
   await deps.rootfs.create({ id: record.id, name: record.name, imageId: image.id, metadata }, context);
   context.stage("container storage start");
   const rootfs = await deps.rootfs.mount(record.id);
+  if (checkpoint !== undefined) await applyRootfs(checkpoint, { rootfs, signal: context.signal });
   context.signal.throwIfAborted();
 
   context.stage("container spec configuration");
@@ -123,17 +128,10 @@ async function build(
   if (record.logFile !== "") await Deno.mkdir(dirname(record.logFile), { recursive: true, mode: 0o755 });
 
   context.stage("container runtime creation");
-  const made = await deps.runtimes.find(record.runtimeHandler).create({
-    id: record.id,
-    name: record.name,
-    bundle: record.runDirectory,
-    persistDirectory: record.directory,
-    logFile: record.logFile,
-    terminal: spec.tty,
-    stdin: spec.stdin,
-    stdinOnce: spec.stdinOnce,
-    cgroupParent: pod.cgroupParent,
-  }, context);
+  if (checkpoint !== undefined) await keepForStart(record, checkpoint);
+  const made = checkpoint === undefined
+    ? await deps.runtimes.find(record.runtimeHandler).create(monitorRequest(record), context)
+    : { restoredFrom: checkpoint.from };
   await deps.records.update(record.id, (now) =>
     transition(now, "created", {
       ...made,

@@ -3,7 +3,14 @@ import type { Logger } from "../base/logger.ts";
 import type { AnnotationGate } from "../config/annotation_gate.ts";
 import type { RecordStore } from "../state/record_store.ts";
 import type { ContainerExit, ContainerExits } from "./exits.ts";
-import type { ContainerCgroups, ImageSource, NodeDefaults, RootfsStore, RuntimeTable } from "./ports.ts";
+import type {
+  CheckpointOffer,
+  ContainerCgroups,
+  ImageSource,
+  NodeDefaults,
+  RootfsStore,
+  RuntimeTable,
+} from "./ports.ts";
 import type { ContainerRecord, ProcessIdentity } from "./types.ts";
 import type { UpdateHooks } from "./update.ts";
 
@@ -14,6 +21,7 @@ export interface ContainerDeps {
   readonly images: ImageSource;
   readonly rootfs: RootfsStore;
   readonly runtimes: RuntimeTable;
+  readonly checkpoints: CheckpointOffer;
   readonly cgroups: ContainerCgroups;
   readonly processes: Processes;
   readonly node: NodeDefaults;

@@ -68,6 +68,7 @@ export class HandlerRuntime implements ContainerRuntime {
       noSyncLog: options.noSyncLog,
       timeoutMs: options.createTimeoutMs,
       signal,
+      ...(request.restoreFrom === undefined ? {} : { restoreFrom: request.restoreFrom }),
       ...(placeMonitor === undefined ? {} : { place: (pid: number) => placeMonitor(request, pid) }),
     });
     return { process: container, monitor };
@@ -92,6 +93,14 @@ export class HandlerRuntime implements ContainerRuntime {
 
   async update(id: ContainerId, resources: OciResources, options: { signal: AbortSignal }): Promise<void> {
     await this.#runtime.update(id, resources, options);
+  }
+
+  async checkpoint(
+    id: ContainerId,
+    places: { readonly imagePath: string; readonly workPath: string },
+    options: { signal: AbortSignal },
+  ): Promise<void> {
+    await this.#runtime.checkpoint(id, { ...places, ...options });
   }
 
   async execSync(

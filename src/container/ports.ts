@@ -30,6 +30,8 @@ export interface ContainerImage {
   /** A name of the image for people; its id when it has none. */
   readonly name: string;
   readonly defaults: ImageDefaults;
+  /** Of its manifest. */
+  readonly annotations: Readonly<Record<string, string>>;
 }
 
 /** Looks images up by id, id prefix or reference. */
@@ -49,8 +51,28 @@ export interface RootfsStore {
   ): Promise<void>;
   /** Mounts it and gives the path. */
   mount(id: ContainerId): Promise<string>;
+  /** The directories of its layers, for reading what the container has changed. @throws NotFoundError */
+  layers(id: ContainerId): Promise<LayerDirectories>;
+  /** Lets `use` read an image's files, mounted read-only meanwhile. @throws NotFoundError */
+  withImage(imageId: string, use: (root: string) => Promise<void>): Promise<void>;
   /** Unmounts and deletes everything of it; succeeds when it is gone already. */
   remove(id: ContainerId): Promise<void>;
+}
+
+/** Layers of a container's root file system. */
+export interface LayerDirectories {
+  /** What the container wrote. */
+  readonly upper: string;
+  /** What it stands on, the upper ones first. */
+  readonly lowers: readonly string[];
+}
+
+/** What this node offers of checkpoints. */
+export interface CheckpointOffer {
+  /** Why it is not offered here, with the remedy; undefined when it is. */
+  refusal(what: "checkpoint" | "restore"): string | undefined;
+  /** On the file system of the containers' directories; what a crash leaves there is nobody's. */
+  readonly stagingDirectory: string;
 }
 
 /** A container's bundle as the monitor needs it. */
@@ -64,6 +86,8 @@ export interface MonitorRequest {
   readonly stdin: boolean;
   readonly stdinOnce: boolean;
   readonly cgroupParent: string;
+  /** What CRIU wrote of a container that is to go on here: it then runs at once. */
+  readonly restoreFrom?: string;
 }
 
 /** The outcome of a command run inside a container. */
@@ -99,6 +123,12 @@ export interface ContainerRuntime {
   resume(id: ContainerId, options: { signal: AbortSignal }): Promise<void>;
   /** Changes limits; those that are not named stay. */
   update(id: ContainerId, resources: OciResources, options: { signal: AbortSignal }): Promise<void>;
+  /** Has CRIU write the processes of a frozen container into `imagePath`; its log goes to `workPath`. */
+  checkpoint(
+    id: ContainerId,
+    places: { readonly imagePath: string; readonly workPath: string },
+    options: { signal: AbortSignal },
+  ): Promise<void>;
   execSync(
     id: ContainerId,
     request: { process: object; timeoutMs: number },

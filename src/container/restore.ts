@@ -1,4 +1,6 @@
 import { messageOf } from "../base/errors.ts";
+import { awaitsRestore } from "./checkpoint/continue.ts";
+import { letGoOn } from "./checkpoint/dump.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { tearDownContainer } from "./teardown.ts";
 import { transition } from "./transitions.ts";
@@ -38,6 +40,11 @@ async function restoreOne(deps: ContainerDeps, record: ContainerRecord): Promise
     return;
   }
   if (record.state === "exited") return;
+  if (record.isCheckpointing === true) {
+    deps.log.info("letting a container go on whose checkpoint was interrupted", { container: record.id });
+    await letGoOn(deps, record);
+  }
+  if (awaitsRestore(record)) return await endHalfRestore(deps, record);
   const exit = await deps.readExit(record);
   if (await wasStarted(deps, record)) {
     await noteStart(deps, record, exit?.finishedAtNanos ?? deps.clock.nowNanos());
@@ -73,6 +80,12 @@ export async function noteEndIfOver(deps: ContainerDeps, record: ContainerRecord
     oomKilled: false,
     message: "container and monitor were gone without an exit file: the exit code is not known",
   });
+}
+
+/** A restore that the daemon's end interrupted: nobody knows its processes, so they go, and it can be started again. */
+async function endHalfRestore(deps: ContainerDeps, record: ContainerRecord): Promise<void> {
+  await deps.processes.killNaming(record.id);
+  await deps.runtimes.find(record.runtimeHandler).delete(record.id, { signal: AbortSignal.timeout(ASK_LIMIT_MS) });
 }
 
 /** The daemon ended between the runtime's start and the record of it. */

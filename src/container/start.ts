@@ -1,4 +1,5 @@
 import { atStage, messageOf } from "../base/errors.ts";
+import { awaitsRestore, continueFromCheckpoint } from "./checkpoint/continue.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { laterOf } from "./exits.ts";
 import { InvalidTransition, transition } from "./transitions.ts";
@@ -20,7 +21,10 @@ export async function startContainer(
   const runtime = deps.runtimes.find(record.runtimeHandler);
   const startedAtNanos = String(deps.clock.nowNanos());
   try {
-    await runtime.start(record.id, options);
+    if (awaitsRestore(record)) {
+      const made = await continueFromCheckpoint(deps, record, options);
+      await deps.records.update(record.id, (now) => ({ ...now, ...made }));
+    } else await runtime.start(record.id, options);
   } catch (error) {
     await deps.exits.handle({
       id: record.id,

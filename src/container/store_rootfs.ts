@@ -1,6 +1,6 @@
-import type { ContainerId } from "../base/ids.ts";
+import { type ContainerId, parseImageId } from "../base/ids.ts";
 import type { Store } from "../storage/store.ts";
-import type { RootfsStore } from "./ports.ts";
+import type { LayerDirectories, RootfsStore } from "./ports.ts";
 
 const REMOVE_LIMIT_MS = 60_000;
 
@@ -22,6 +22,20 @@ export class StoreRootfs implements RootfsStore {
 
   mount(id: ContainerId): Promise<string> {
     return this.store.mountContainer(id);
+  }
+
+  async layers(id: ContainerId): Promise<LayerDirectories> {
+    return await this.store.layerDirectories(id);
+  }
+
+  async withImage(imageId: string, use: (root: string) => Promise<void>): Promise<void> {
+    const id = parseImageId(imageId);
+    const root = await this.store.mountImage(id);
+    try {
+      await use(root);
+    } finally {
+      await this.store.unmountImage(id);
+    }
   }
 
   async remove(id: ContainerId): Promise<void> {

@@ -169,6 +169,11 @@ export interface ContainerRecord {
   readonly stopSignal: string;
   readonly mounts: readonly ReportedMount[];
   readonly resources: ResourceLimits;
+  /** A checkpoint has it frozen; a daemon that finds this after a start lets it go on. */
+  readonly isCheckpointing?: boolean;
+  readonly checkpointedAtNanos?: string;
+  /** The archive or image whose checkpoint it goes on from. */
+  readonly restoredFrom?: string;
   /** User and groups that the init process runs with. */
   readonly user: { readonly uid: number; readonly gid: number; readonly supplementalGroups: readonly number[] };
 }

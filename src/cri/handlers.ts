@@ -1,3 +1,4 @@
+import { checkpointHandlers } from "./checkpoint.ts";
 import { containerHandlers } from "./containers.ts";
 import { eventHandlers } from "./events.ts";
 import { execHandlers } from "./exec.ts";
@@ -41,6 +42,7 @@ export function criHandlers(operations: CriOperations): { runtime: RuntimeHandle
       ...execHandlers(operations.containers),
       ...eventHandlers(operations.events),
       ...resourceHandlers(operations),
+      ...checkpointHandlers(operations.containers),
       ...(stats === undefined ? {} : statsHandlers({ ...operations, stats })),
       ...(streaming === undefined ? {} : streamingHandlers(streaming)),
     },

@@ -72,6 +72,11 @@ export interface ContainerOperations {
     request: Cancellable & { readonly command: readonly string[]; readonly timeoutMs: number },
   ): Promise<CommandOutcome>;
   reopenLog(id: string, options: Cancellable): Promise<void>;
+  /** @param request.timeoutMs 0: no limit */
+  checkpoint(
+    id: string,
+    request: Cancellable & { readonly location: string; readonly timeoutMs: number },
+  ): Promise<void>;
   /** The OCI configuration that the container was made with, for verbose answers. */
   runtimeSpec(record: ContainerRecord): Promise<unknown>;
 }

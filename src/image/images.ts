@@ -35,6 +35,8 @@ export interface ContainerImage {
   /** A name for people; the id when it has none. */
   readonly name: string;
   readonly defaults: ImageConfig;
+  /** Of its manifest. */
+  readonly annotations: Readonly<Record<string, string>>;
 }
 
 /** Disk use of one file system. */
@@ -112,9 +114,9 @@ export class Images {
     const stored = await this.#findStored(reference, options);
     if (stored === undefined) throw new NotFoundError("image", reference);
     const { id, names } = stored;
-    const { config } = await this.#documents.details(id);
+    const { config, annotations } = await this.#documents.details(id);
     const name = names.find((one) => !one.includes("@")) ?? names[0] ?? id;
-    return { id, ref: id, name, defaults: config };
+    return { id, ref: id, name, defaults: config, annotations };
   }
 
   /**

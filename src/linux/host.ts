@@ -160,12 +160,14 @@ async function hasModule({ root, release }: { readonly root: string; readonly re
   return `${built}\n${loadable}`.includes("/overlay.ko");
 }
 
+/** Absolute path of an installed program, in the places where a daemon's children look; undefined where there is none. */
+export async function findProgram(name: string, root = ""): Promise<string | undefined> {
+  for (const folder of PROGRAM_FOLDERS) if (await exists(`${root}${folder}/${name}`)) return `${folder}/${name}`;
+  return undefined;
+}
+
 async function findPrograms(root: string): Promise<Host["programs"]> {
-  const find = async (name: string): Promise<string | undefined> => {
-    for (const folder of PROGRAM_FOLDERS) if (await exists(`${root}${folder}/${name}`)) return `${folder}/${name}`;
-    return undefined;
-  };
-  const [nft, iptables] = await Promise.all([find("nft"), find("iptables")]);
+  const [nft, iptables] = await Promise.all([findProgram("nft", root), findProgram("iptables", root)]);
   return { ...(nft === undefined ? {} : { nft }), ...(iptables === undefined ? {} : { iptables }) };
 }
 

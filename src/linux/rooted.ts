@@ -1,5 +1,17 @@
 import { checked, cString, lazyLibc } from "./_libc.ts";
-import { EEXIST, ENOENT, ENOTDIR, mkdirat, must, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, openInRoot } from "./at.ts";
+import {
+  EEXIST,
+  ENOENT,
+  ENOTDIR,
+  mkdirat,
+  must,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_PATH,
+  O_RDONLY,
+  openInRoot,
+  removeTreeAt,
+} from "./at.ts";
 
 const libc = lazyLibc({
   open: { parameters: ["buffer", "i32"], result: "i32" },
@@ -45,6 +57,24 @@ export function makeDirectoriesInRoot(root: string, path: string): void {
     const made = mkdirat(parentFd.fd, cString(name), 0o755);
     if (made !== -EEXIST) must(made, "mkdirat", `${root} ${parent} ${name}`);
   }
+}
+
+/**
+ * Removes a file or a tree below a directory that an image or a container controls; links on the way stay inside
+ * `root`, the last part is not followed. Succeeds when it is not there.
+ *
+ * @throws ErrnoError
+ */
+export function removeInRoot(root: string, path: string): void {
+  const parts = path.split("/").filter((part) => part !== "" && part !== ".");
+  const name = parts.pop();
+  if (name === undefined || name === "..") return;
+  using rootFd = openRoot(root);
+  const parent = `/${parts.join("/")}`;
+  const fd = openInRoot(rootFd.fd, cString(parent), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd === -ENOENT || fd === -ENOTDIR) return;
+  using parentFd = closing(must(fd, "openat2", `${root} ${parent}`));
+  removeTreeAt(parentFd.fd, cString(name));
 }
 
 function openRoot(root: string): { readonly fd: number } & Disposable {

@@ -122,6 +122,12 @@ export async function isLayerMounted(layout: Layout, id: string): Promise<boolea
   }
 }
 
+/** What a layer stands on, the upper ones first. */
+export async function lowerDirectories(layout: Layout, id: string): Promise<string[]> {
+  const lower = await readOptional(`${layout.layer(id)}/lower`) ?? "";
+  return lower.split(":").filter((link) => link !== "").map((link) => `${layout.overlay}/${link}`);
+}
+
 export interface LayerMountOptions {
   readonly readonly: boolean;
   readonly volatile: boolean;
@@ -132,10 +138,10 @@ export interface LayerMountOptions {
 /** Mounts the layer on its `merged` directory and gives the path. */
 export async function mountLayer(layout: Layout, id: string, options: LayerMountOptions): Promise<string> {
   const directory = layout.layer(id);
-  const lower = (await readOptional(`${directory}/lower`) ?? "").split(":").filter((link) => link !== "");
+  const lower = await lowerDirectories(layout, id);
   if (lower.length > DEPTH_LIMIT) throw new DataLossError(`layer ${id} has more than ${DEPTH_LIMIT} layers below it`);
   const target = `${directory}/merged`;
-  const lowers = lower.length === 0 ? [`${directory}/empty`] : lower.map((link) => `${layout.overlay}/${link}`);
+  const lowers = lower.length === 0 ? [`${directory}/empty`] : lower;
   if (lower.length === 0) await Deno.mkdir(`${directory}/empty`, { mode: 0o700, recursive: true });
   const extra = [...options.mountOptions];
   if (options.mountLabel !== "") extra.push(`context="${options.mountLabel}"`);

@@ -1,3 +1,4 @@
+import { lowerDirectories } from "./_overlay.ts";
 import { NotFoundError } from "../base/errors.ts";
 import { type Digest, type HostPath, type ImageId, parseHostPath } from "../base/ids.ts";
 import { commitImage } from "./_commit.ts";
@@ -190,6 +191,16 @@ export class Store implements AsyncDisposable {
   /** Volatile directory of a container. */
   containerRunDirectory(id: string): HostPath {
     return parseHostPath(`${this.index.layout.containerRun(id)}/userdata`);
+  }
+
+  /** Of a container: its writable layer, and what that stands on, the upper ones first. @throws NotFoundError */
+  async layerDirectories(containerId: string): Promise<{ readonly upper: string; readonly lowers: readonly string[] }> {
+    const container = (await this.index.containers.read()).get(containerId);
+    const layerId = container === undefined ? undefined : text(container, "layer");
+    if (layerId === undefined) throw new NotFoundError("container", containerId);
+    const { layout } = this.index;
+    const upper = `${layout.layer(layerId)}/diff`;
+    return { upper, lowers: await lowerDirectories(layout, layerId) };
   }
 
   /** What the writable layer takes on disk, at most about ten seconds old. @throws NotFoundError */

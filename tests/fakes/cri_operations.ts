@@ -165,6 +165,7 @@ export class FakeNode {
       list: () => this.containers.values(),
       execSync: (id, request) => this.onExec(id, request),
       reopenLog: (id) => this.#note(`reopen ${id}`),
+      checkpoint: (id, { location, timeoutMs }) => this.#note(`checkpoint ${id} ${location} ${timeoutMs}`),
       runtimeSpec: () => Promise.resolve({ ociVersion: "1.0.2" }),
     },
     images: {

@@ -28,6 +28,7 @@ export const RANK: Readonly<Record<string, number>> = {
   "socket.ts": 7,
   "operations.ts": 7,
   "pod_observers.ts": 7.2,
+  "checkpoints.ts": 7,
   "daemon.ts": 7.5,
   cli: 8,
 };

@@ -65,8 +65,14 @@ export function containerInfo(record: ContainerRecord, runtimeSpec: unknown): Ma
     pid: record.process?.pid ?? 0,
     runtimeSpec,
     privileged: record.spec.security.privileged,
+    ...(record.checkpointedAtNanos === undefined ? {} : { checkpointedAt: isoTime(record.checkpointedAtNanos) }),
+    ...(record.restoredFrom === undefined ? {} : { restored: true }),
   };
   return new Map([["info", JSON.stringify(info)]]);
+}
+
+function isoTime(nanos: string): string {
+  return new Date(Number(BigInt(nanos) / 1_000_000n)).toISOString();
 }
 
 const STATES: Readonly<Record<ContainerRecord["state"], ContainerState>> = {

@@ -51,6 +51,8 @@ export interface CreateRequest {
   readonly noPivot?: boolean;
   readonly noSyncLog?: boolean;
   readonly noNewKeyring?: boolean;
+  /** Directory that CRIU wrote: the container goes on from there, running, instead of waiting for its start. */
+  readonly restoreFrom?: string;
   /** `container_create_timeout`. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
@@ -136,6 +138,7 @@ export class Conmon {
       ...flag("--no-pivot", request.noPivot),
       ...flag("--no-sync-log", request.noSyncLog),
       ...flag("--no-new-keyring", request.noNewKeyring),
+      ...(request.restoreFrom === undefined ? [] : ["--restore", request.restoreFrom]),
     ];
   }
 

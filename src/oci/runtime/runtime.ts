@@ -162,6 +162,21 @@ export class OciRuntime {
   }
 
   /**
+   * Has CRIU write a container's processes into `imagePath` (exists, empty); they go on afterwards. CRIU's log is
+   * `dump.log` in `workPath`.
+   *
+   * @throws RuntimeError, also where the runtime was built without CRIU
+   */
+  async checkpoint(
+    id: string,
+    options: CallOptions & { readonly imagePath: string; readonly workPath: string },
+  ): Promise<void> {
+    const { imagePath, workPath, ...rest } = options;
+    const flags = ["--image-path", imagePath, "--work-path", workPath, "--leave-running"];
+    await this.#run("checkpoint", { id, flags, ...rest });
+  }
+
+  /**
    * Changes a container's limits.
    *
    * @param resources `linux.resources` of the OCI runtime-spec

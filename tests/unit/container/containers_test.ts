@@ -92,6 +92,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
     resume: () => Promise.resolve(),
     minMemoryBytes: 1000,
     update: () => Promise.resolve(),
+    checkpoint: () => Promise.reject(new Error("not here")),
     execSync: () => Promise.reject(new Error("not here")),
     execStream: () => Promise.reject(new Error("not here")),
     attachPoint: () => ({ socketPath: "/nowhere/attach", resize: () => {} }),
@@ -113,7 +114,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
           stopSignal: "SIGUSR2",
           volumes: ["/data"],
         };
-        return Promise.resolve({ id: "f".repeat(64), ref: "f".repeat(64), name: "img:1", defaults });
+        return Promise.resolve({ id: "f".repeat(64), ref: "f".repeat(64), name: "img:1", defaults, annotations: {} });
       },
     },
     rootfs: {
@@ -128,6 +129,8 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
         host.step("mount");
         return Promise.resolve(`${directory}/${id}/rootfs`);
       },
+      layers: () => Promise.reject(new Error("not here")),
+      withImage: () => Promise.reject(new Error("not here")),
       remove: async (id) => {
         host.step("rootfs remove");
         host.rootfs.delete(id);
@@ -135,6 +138,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
       },
     },
     runtimes: { find: () => runtime },
+    checkpoints: { refusal: () => undefined, stagingDirectory: `${directory}/staging` },
     cgroups: {
       containerPath: (parent, id) => `${parent}/crio-${id}`,
       killAll: () => Promise.resolve(),
