@@ -1,6 +1,4 @@
-import { absolute } from "./convert/_checks.ts";
-import { requestId } from "./convert/request_id.ts";
-import { execTimeoutMs } from "./convert/timeout.ts";
+import { checkpointRequest } from "./convert/checkpoint.ts";
 import type { CheckpointContainerResponse } from "./gen/api.ts";
 import type { ContainerOperations } from "./operations.ts";
 import type { RuntimeHandlers } from "./server.ts";
@@ -11,11 +9,9 @@ export function checkpointHandlers(containers: Pick<ContainerOperations, "checkp
 > {
   return {
     async checkpointContainer(request, context): Promise<CheckpointContainerResponse> {
-      const id = requestId(request.containerId, "container_id");
-      const location = absolute(request.location, "location");
-      const timeoutMs = execTimeoutMs(request.timeout);
-      await containers.checkpoint(id, { location, timeoutMs, signal: context.signal });
-      context.log.info("container checkpointed", { container: id, location });
+      const { id, ...wish } = checkpointRequest(request);
+      await containers.checkpoint(id, { ...wish, signal: context.signal });
+      context.log.info("container checkpointed", { container: id, location: wish.location });
       return {};
     },
   };

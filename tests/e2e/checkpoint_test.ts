@@ -60,9 +60,9 @@ const handler = (name: string, path: string, root: string): string =>
   `[crio.runtime.runtimes.${name}]\nruntime_path = "${path}"\nruntime_root = "${root}"\n`;
 
 const hasCriu = await works("criu", "--version");
+/** The name of a test says what it needs: a skipped one is listed with it. */
+const NEEDS = { "criu": "needs a host where `criu check` passes", "stand-in": "needs criu to be installed" };
 const criuWorks = await works("criu", "check");
-if (!criuWorks) console.warn("checkpoint with CRIU is skipped: `criu check` fails on this host");
-if (!hasCriu) console.warn("checkpoint with a stand-in is skipped: criu is not installed, so nothing is offered");
 
 async function withLab(
   kind: "criu" | "stand-in",
@@ -94,44 +94,48 @@ for (
     { kind: "stand-in" as const, ignore: !hasCriu },
   ]
 ) {
-  Deno.test(`${kind}: a container goes on from its checkpoint in another pod, and the first one never stopped`, {
-    ignore,
-  }, async () => {
-    await withLab(kind, async (lab, { directory, runtimeHandler }) => {
-      const { client } = lab.daemon;
-      const pod = await PodUnderTest.run(lab, "first", { runtimeHandler });
-      const id = await pod.start({ command: shell(COUNTER) });
-      await until("it counts", async () => await count(lab, id) > 5 || undefined);
-      const pid = await pidOf(lab, id);
-      const location = `${directory}/archive.tar`;
-      await client.call("checkpointContainer", { containerId: id, location }, { timeoutMs: 120_000 });
-      assert.equal((await Deno.stat(location)).mode, 0o100600, "it holds memory: root alone reads it");
-      assert.equal(await pidOf(lab, id), pid);
-      const before = await count(lab, id);
-      await until("it goes on", async () => await count(lab, id) > before || undefined);
-      const { info } = await client.call("containerStatus", { containerId: id, verbose: true });
-      assert.match(JSON.parse(info.get("info") ?? "{}").checkpointedAt, /^\d{4}-/);
-      const { imageRef } = await statusOf(lab, id);
-      await removeNow(lab, pod);
+  Deno.test(
+    `${kind}: a container goes on from its checkpoint in another pod, and the first one never stopped (${NEEDS[kind]})`,
+    {
+      ignore,
+    },
+    async () => {
+      await withLab(kind, async (lab, { directory, runtimeHandler }) => {
+        const { client } = lab.daemon;
+        const pod = await PodUnderTest.run(lab, "first", { runtimeHandler });
+        const id = await pod.start({ command: shell(COUNTER) });
+        await until("it counts", async () => await count(lab, id) > 5 || undefined);
+        const pid = await pidOf(lab, id);
+        const location = `${directory}/archive.tar`;
+        await client.call("checkpointContainer", { containerId: id, location }, { timeoutMs: 120_000 });
+        assert.equal((await Deno.stat(location)).mode, 0o100600, "it holds memory: root alone reads it");
+        assert.equal(await pidOf(lab, id), pid);
+        const before = await count(lab, id);
+        await until("it goes on", async () => await count(lab, id) > before || undefined);
+        const { info } = await client.call("containerStatus", { containerId: id, verbose: true });
+        assert.match(JSON.parse(info.get("info") ?? "{}").checkpointedAt, /^\d{4}-/);
+        const { imageRef } = await statusOf(lab, id);
+        await removeNow(lab, pod);
 
-      const other = await PodUnderTest.run(lab, "second", { runtimeHandler });
-      const restored = await other.create({ name: "again", image: location, command: shell(COUNTER) });
-      assert.equal((await statusOf(lab, restored)).imageRef, imageRef);
-      await client.call("startContainer", { containerId: restored });
-      assert.equal(await execText(lab, restored, "cat", "/etc/hostname.image"), "changed");
-      assert.equal(await execText(lab, restored, "cat", "/made/file"), "secret");
-      assert.match(await execText(lab, restored, "ls", "/etc/group"), /No such file/);
-      if (kind === "criu") {
-        const at = await count(lab, restored);
-        assert.ok(at >= before, `${at} after ${before}: the memory went on`);
-        await until("it counts on", async () => await count(lab, restored) > at || undefined);
-      }
-      await client.call("stopContainer", { containerId: restored, timeout: 0n });
-      assert.equal((await exited(lab, restored)).exitCode, 137);
-      await removeNow(lab, other);
-      assert.deepEqual(await lab.leaks(), []);
-    });
-  });
+        const other = await PodUnderTest.run(lab, "second", { runtimeHandler });
+        const restored = await other.create({ name: "again", image: location, command: shell(COUNTER) });
+        assert.equal((await statusOf(lab, restored)).imageRef, imageRef);
+        await client.call("startContainer", { containerId: restored });
+        assert.equal(await execText(lab, restored, "cat", "/etc/hostname.image"), "changed");
+        assert.equal(await execText(lab, restored, "cat", "/made/file"), "secret");
+        assert.match(await execText(lab, restored, "ls", "/etc/group"), /No such file/);
+        if (kind === "criu") {
+          const at = await count(lab, restored);
+          assert.ok(at >= before, `${at} after ${before}: the memory went on`);
+          await until("it counts on", async () => await count(lab, restored) > at || undefined);
+        }
+        await client.call("stopContainer", { containerId: restored, timeout: 0n });
+        assert.equal((await exited(lab, restored)).exitCode, 137);
+        await removeNow(lab, other);
+        assert.deepEqual(await lab.leaks(), []);
+      });
+    },
+  );
 }
 
 Deno.test("stand-in: an image that holds a checkpoint is restored like an archive", { ignore: !hasCriu }, async () => {

@@ -25,11 +25,11 @@ export async function rootfsChanges(
 ): Promise<RootfsChanges> {
   const skipped = new Set([...OWN_MOUNTS, ...options.mountPoints].map((path) => path.replace(/^\/+/, "")));
   const [excluded, deleted]: [string[], string[]] = [[], []];
-  const walk = async (path: string, isCovered: boolean): Promise<void> => {
+  const walk = async (path: string, parent: { readonly isCovered: boolean }): Promise<void> => {
     options.signal.throwIfAborted();
     const directory = path === "" ? layers.upper : `${layers.upper}/${path}`;
     const present = new Set<string>();
-    const covered = isCovered || isOpaque(directory);
+    const isCovered = parent.isCovered || isOpaque(directory);
     for await (const { name } of Deno.readDir(directory)) {
       const below = path === "" ? name : `${path}/${name}`;
       if (skipped.has(below)) {
@@ -40,19 +40,19 @@ export async function rootfsChanges(
       const info = await Deno.lstat(`${directory}/${name}`);
       if (info.isCharDevice === true && info.rdev === 0) {
         excluded.push(below);
-        if (!covered) deleted.push(`/${below}`);
+        if (!isCovered) deleted.push(`/${below}`);
         continue;
       }
       present.add(name);
-      if (info.isDirectory) await walk(below, covered);
+      if (info.isDirectory) await walk(below, { isCovered });
     }
-    if (covered) {
+    if (isCovered) {
       for (const name of await namesBelow(layers.lowers, path)) {
         if (!present.has(name)) deleted.push(`/${path}/${name}`);
       }
     }
   };
-  await walk("", false);
+  await walk("", { isCovered: false });
   return { excluded, deleted: deleted.sort() };
 }
 
