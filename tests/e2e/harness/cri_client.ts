@@ -1,3 +1,4 @@
+import { PATIENCE } from "./patience.ts";
 import { Buffer } from "node:buffer";
 import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { ImageServiceDefinition, RuntimeServiceDefinition } from "../../../src/cri/gen/api.ts";
@@ -5,7 +6,7 @@ import { ImageServiceDefinition, RuntimeServiceDefinition } from "../../../src/c
 const METHODS = { ...ImageServiceDefinition.methods, ...RuntimeServiceDefinition.methods };
 const IMAGE_METHODS: ReadonlySet<string> = new Set(Object.keys(ImageServiceDefinition.methods));
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
-const DEFAULT_TIMEOUT_MS = 120_000;
+const DEFAULT_TIMEOUT_MS = 120_000 * PATIENCE;
 
 /** Names of all calls of both services, in lower camel case. */
 export type MethodName = keyof typeof METHODS;

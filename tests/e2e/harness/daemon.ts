@@ -1,3 +1,4 @@
+import { PATIENCE } from "./patience.ts";
 import { CriClient } from "./cri_client.ts";
 import { type ProcessInfo, pssBytes, runtimeProcesses } from "./processes.ts";
 
@@ -21,8 +22,8 @@ export interface RuntimeMemory {
   readonly monitorBytes: number;
 }
 
-const START_TIMEOUT_MS = 60_000;
-const STOP_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 60_000 * PATIENCE;
+const STOP_TIMEOUT_MS = 30_000 * PATIENCE;
 
 /** A CRI daemon as a child process: start, stop, kill, start again. */
 export class CriDaemon implements AsyncDisposable {
@@ -126,7 +127,7 @@ export class CriDaemon implements AsyncDisposable {
       if (await canConnect(this.spec.socketPath)) {
         const client = new CriClient(this.spec.socketPath);
         try {
-          await client.call("version", {}, { timeoutMs: 5000 });
+          await client.call("version", {}, { timeoutMs: 5000 * PATIENCE });
           this.#client = client;
           return undefined;
         } catch {

@@ -1,3 +1,4 @@
+import { PATIENCE } from "./patience.ts";
 import {
   type ContainerConfig,
   ContainerState,
@@ -7,7 +8,7 @@ import {
 import type { Lab } from "./lab.ts";
 import { containerConfig, podConfig, SLEEPER } from "./pods.ts";
 
-const LIMIT_MS = 20_000;
+const LIMIT_MS = 20_000 * PATIENCE;
 
 /** What a test changes of the usual request. */
 export interface Wish {
