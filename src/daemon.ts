@@ -247,7 +247,6 @@ async function buildPods(
     namespaces: new NodePins(config.runtime.namespacesDir),
     infra: new PauseProcesses({
       rootDirectory: `${places.runtime}/infra-root`,
-      ociVersion: node.ociVersion,
       minOomScoreAdj: node.minOomScoreAdj,
       runtimeOf: (handler) => runtimes.find(handler),
       cgroupsPath: (parent, id) => cgroups.containerPath(parent, id),

@@ -64,7 +64,10 @@ export function nodeOperations(config: Config, { network, runtimes }: Pods): Nod
     },
     handlers: () => ({
       default: runtimes.defaultName,
-      all: runtimes.names().map((name) => ({ name, recursiveReadOnlyMounts: false, userNamespaces: false })),
+      all: runtimes.names().map((name) => {
+        const { recursiveReadOnly } = runtimes.find(name).features;
+        return { name, recursiveReadOnlyMounts: recursiveReadOnly, userNamespaces: false };
+      }),
     }),
     verboseConfig: () => ({ sandboxImage: config.image.pauseImage, runtime: config.runtime }),
   };

@@ -141,8 +141,8 @@ export const RUNTIME = {
     doc: "Directories of OCI hook definitions; the later one wins.",
   }),
   defaultMountsFile: text("default_mounts_file", "", {
-    built: false,
-    doc: "File of mounts for every container, one host:container pair a line.",
+    doc:
+      "File of mounts for every container, one host:container pair a line. Empty: /etc/containers/mounts.conf, else\n/usr/share/containers/mounts.conf.",
   }),
   pidsLimit: integer("pids_limit", -1, {
     deprecated: "use the kubelet's podPidsLimit",

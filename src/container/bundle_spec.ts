@@ -1,13 +1,15 @@
 import { type Annotations, isReservedKey } from "../config/annotations.ts";
 import { InvalidArgumentError, UnimplementedError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
 import { resolveCapabilities } from "../oci/spec/capabilities.ts";
-import { SYSFS_PATH } from "../oci/spec/mounts.ts";
+import { readonlySysfsPaths } from "../oci/spec/mounts.ts";
 import { deviceRules } from "../oci/spec/devices.ts";
 import { ociResources } from "../oci/spec/resources.ts";
 import type { OciNamespace, OciProcess, OciSpec } from "../oci/spec/types.ts";
 import { grantedDevices } from "./devices.ts";
 import { containerMounts } from "./mounts.ts";
-import type { ContainerImage, NodeDefaults, PodContext } from "./ports.ts";
+import type { ContainerImage, ContainerRuntime, NodeDefaults, PodContext } from "./ports.ts";
+import { runsSystemd, SYSTEMD_ENVIRONMENT } from "./systemd_mounts.ts";
 import type { ContainerRecord, ContainerSpec, PidMode, ReportedMount, SecurityContext } from "./types.ts";
 import type { ResolvedUser } from "./user.ts";
 
@@ -24,6 +26,9 @@ export interface BundleInput {
   readonly node: NodeDefaults;
   /** The least memory limit of the runtime handler. */
   readonly minMemoryBytes: number;
+  /** What the runtime of this container can do. */
+  readonly handler: ContainerRuntime["features"];
+  readonly log: Logger;
   /** Pid of the container whose PID namespace is joined, for the mode `target`. */
   readonly targetPid: number | undefined;
 }
@@ -36,16 +41,16 @@ export interface BundleSpec {
 
 /** @throws InvalidArgumentError, UnimplementedError for what this node or this version cannot give */
 export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
-  const { spec, node, record, rootfs } = input;
+  const { spec, node, handler, record, rootfs } = input;
   const { security } = spec;
   if (spec.cdiDevices.length > 0) throw new UnimplementedError("CDI devices are not supported yet");
   refuseOwnProfiles(security);
-  const [mounts, devices] = await Promise.all([containerMounts(input), grantedDevices(spec)]);
+  const [mounts, devices] = await Promise.all([containerMounts(input, commandLine(input)), grantedDevices(spec)]);
   const { privileged } = security;
   return {
     mounts: mounts.reported,
     spec: {
-      ociVersion: node.ociVersion,
+      ociVersion: handler.ociVersion,
       process: processOf(input),
       root: { path: rootfs, readonly: security.readonlyRootfs || node.readOnly },
       mounts: mounts.mounts,
@@ -61,7 +66,10 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
         }),
         ...(mounts.rootPropagation === undefined ? {} : { rootfsPropagation: mounts.rootPropagation }),
         maskedPaths: privileged ? [] : security.maskedPaths,
-        readonlyPaths: privileged ? [] : [...security.readonlyPaths, SYSFS_PATH],
+        readonlyPaths: privileged ? [] : [
+          ...security.readonlyPaths,
+          ...readonlySysfsPaths({ privileged, ...handler }),
+        ],
       },
     },
   };
@@ -89,7 +97,7 @@ function processOf(input: BundleInput): OciProcess {
   return {
     terminal: spec.tty,
     user: { uid: user.uid, gid: user.gid, additionalGids: user.supplementalGroups },
-    args: commandLine(spec, image),
+    args: commandLine(input),
     env: environment(input),
     cwd: workingDir === "" ? "/" : workingDir,
     capabilities: sets,
@@ -100,7 +108,7 @@ function processOf(input: BundleInput): OciProcess {
 }
 
 /** Kubernetes' rule: a command replaces the image's entrypoint and its arguments; arguments replace only those. */
-function commandLine(spec: ContainerSpec, image: ContainerImage): readonly string[] {
+function commandLine({ spec, image }: Pick<BundleInput, "spec" | "image">): readonly string[] {
   const { entrypoint, cmd } = image.defaults;
   const line = spec.command.length > 0
     ? [...spec.command, ...spec.args]
@@ -114,12 +122,14 @@ function commandLine(spec: ContainerSpec, image: ContainerImage): readonly strin
 const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** The node's environment, then the image's, then the request's; a later value takes an earlier one's place. */
-function environment({ spec, image, pod, node }: BundleInput): string[] {
+function environment(input: BundleInput): string[] {
+  const { spec, image, pod, node } = input;
   const values = new Map<string, string>();
   const put = (line: string): void => void values.set(line.split("=", 1)[0] ?? line, line);
   put(DEFAULT_PATH);
   if (spec.tty) put("TERM=xterm");
   put(`HOSTNAME=${pod.hostname}`);
+  if (runsSystemd(commandLine(input))) put(SYSTEMD_ENVIRONMENT);
   node.defaultEnv.forEach(put);
   image.defaults.env.forEach(put);
   for (const { key, value } of spec.env) put(`${key}=${value}`);

@@ -118,19 +118,25 @@ async function build(
   context.stage("container spec configuration");
   const user = resolveUser(spec.security, image.defaults.user, accountFiles(rootfs));
   const targetPid = pidOfTarget(deps, pod, spec);
-  const { minMemoryBytes } = deps.runtimes.find(record.runtimeHandler);
   const annotations = deps.annotations.forContainer(spec.annotations, pod);
-  const input = { pod, spec, image, user, rootfs, record, annotations, node: deps.node, targetPid, minMemoryBytes };
+  const { node, log } = deps;
+  const runtime = deps.runtimes.find(record.runtimeHandler);
+  const { features: handler, minMemoryBytes } = runtime;
+  const input = {
+    ...{ pod, spec, image, user, rootfs, record, annotations, targetPid },
+    ...{ node, handler, minMemoryBytes, log },
+  };
   const bundle = await buildBundleSpec(input);
   // The working directory and the image's volumes need not be in its layers.
-  for (const path of [bundle.spec.process.cwd, ...image.defaults.volumes]) makeDirectoriesInRoot(rootfs, path);
+  const volumes = node.rules.imageVolumes === "mkdir" ? image.defaults.volumes : [];
+  for (const path of [bundle.spec.process.cwd, ...volumes]) makeDirectoriesInRoot(rootfs, path);
   await Deno.writeTextFile(`${record.runDirectory}/config.json`, JSON.stringify(bundle.spec), { mode: 0o600 });
   if (record.logFile !== "") await Deno.mkdir(dirname(record.logFile), { recursive: true, mode: 0o755 });
 
   context.stage("container runtime creation");
   if (checkpoint !== undefined) await keepForStart(record, checkpoint);
   const made = checkpoint === undefined
-    ? await deps.runtimes.find(record.runtimeHandler).create(monitorRequest(record), context)
+    ? await runtime.create(monitorRequest(record), context)
     : { restoredFrom: checkpoint.from };
   await deps.records.update(record.id, (now) =>
     transition(now, "created", {

@@ -2,6 +2,7 @@ import { InternalError } from "../base/errors.ts";
 import type { ContainerId } from "../base/ids.ts";
 import type { Conmon } from "../oci/monitor/conmon.ts";
 import { attachSocketPath, removeAttachLink, reopenLog, resizeTerminal } from "../oci/monitor/control.ts";
+import type { HandlerFeatures } from "../oci/runtime/handler_features.ts";
 import type { OciRuntime } from "../oci/runtime/runtime.ts";
 import type { OciResources } from "../oci/spec/types.ts";
 import { identify } from "../linux/process.ts";
@@ -10,6 +11,7 @@ import type { AttachPoint, ContainerRuntime, ExecResult, MonitorRequest } from "
 import type { ProcessIdentity } from "./types.ts";
 
 export interface HandlerOptions {
+  readonly features: HandlerFeatures;
   /** Monitors write exit codes here. */
   readonly exitsDirectory: string;
   readonly socketDirectory: string;
@@ -30,12 +32,14 @@ export interface HandlerOptions {
 export class HandlerRuntime implements ContainerRuntime {
   readonly name: string;
   readonly minMemoryBytes: number;
+  readonly features: HandlerFeatures;
   readonly #runtime: OciRuntime;
   readonly #conmon: Conmon;
 
   constructor(private readonly options: HandlerOptions, deps: { runtime: OciRuntime; conmon: Conmon }) {
     this.name = deps.runtime.name;
     this.minMemoryBytes = options.minMemoryBytes;
+    this.features = options.features;
     this.#runtime = deps.runtime;
     this.#conmon = deps.conmon;
   }

@@ -5,6 +5,7 @@ import type { CgroupTree } from "../cgroup/tree.ts";
 import type { Config, HandlerConfig } from "../config/schema.ts";
 import type { Host } from "../linux/host.ts";
 import { Conmon } from "../oci/monitor/conmon.ts";
+import { handlerFeatures } from "../oci/runtime/handler_features.ts";
 import { OciRuntime } from "../oci/runtime/runtime.ts";
 import { runtimePathFor } from "../oci/runtime/wrapper.ts";
 import { HandlerRuntime } from "./handler_runtime.ts";
@@ -37,9 +38,10 @@ async function open(deps: HandlerDeps, handler: HandlerConfig): Promise<HandlerR
   const systemdCgroup = config.runtime.cgroupManager === "systemd";
   const root = handler.runtimeRoot;
   const bare = new OciRuntime({ name: handler.name, path: handler.runtimePath, root, systemdCgroup });
+  const [version, features] = await Promise.all([bare.version(), bare.features()]);
   const path = await runtimePathFor({
     path: handler.runtimePath,
-    version: await bare.version(),
+    version,
     cgroup: host.cgroup,
     directory,
     log,
@@ -48,6 +50,7 @@ async function open(deps: HandlerDeps, handler: HandlerConfig): Promise<HandlerR
   const conmon = new Conmon({ path: handler.monitorPath, log, env: assignments(handler.monitorEnv) });
   const placeMonitor = monitorPlacement(deps, handler);
   return new HandlerRuntime({
+    features: handlerFeatures({ version, features, host }),
     exitsDirectory: config.runtime.containerExitsDir,
     socketDirectory: config.runtime.containerAttachSocketDir,
     execDirectory: directory,

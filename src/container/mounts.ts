@@ -1,8 +1,10 @@
-import { InvalidArgumentError, UnimplementedError } from "../base/errors.ts";
-import { bindOptions, cleanPath, defaultMounts, mergeMounts } from "../oci/spec/mounts.ts";
+import { cleanPath, defaultMounts, mergeMounts, uncovered } from "../oci/spec/mounts.ts";
 import type { OciMount } from "../oci/spec/types.ts";
-import type { PodContext } from "./ports.ts";
-import type { ContainerSpec, MountRequest, ReportedMount } from "./types.ts";
+import type { BundleInput } from "./bundle_spec.ts";
+import { copyDefaultMounts } from "./default_mounts.ts";
+import { runsSystemd, systemdMounts } from "./systemd_mounts.ts";
+import type { ReportedMount } from "./types.ts";
+import { resolveVolumes } from "./volumes.ts";
 
 /** Some nodes do not mount it: then the container mounts the queues of the node's IPC namespace itself. */
 const QUEUES = "/dev/mqueue";
@@ -15,17 +17,24 @@ export interface ContainerMounts {
 }
 
 /**
- * All mounts of a container: the defaults, the pod's files, and the requested volumes over them.
+ * All mounts of a container: the defaults, what the image and the node add, the pod's files, and the requested volumes
+ * over them.
  *
- * @throws InvalidArgumentError for a volume that cannot be mounted as asked
+ * @param args the command line: systemd gets mounts of its own
+ * @throws InvalidArgumentError, FailedPreconditionError for a volume that cannot be mounted as asked
  */
-export async function containerMounts(
-  { pod, spec }: { pod: PodContext; spec: ContainerSpec },
-): Promise<ContainerMounts> {
+export async function containerMounts(input: BundleInput, args: readonly string[]): Promise<ContainerMounts> {
+  const { pod, spec, node, handler, record, log } = input;
+  const { rules } = node;
   const { privileged, readonlyRootfs } = spec.security;
-  const volumes = await Promise.all(spec.mounts.map(volume));
+  const [volumes, declared, shared] = await Promise.all([
+    resolveVolumes(spec.mounts, { rules, handler, log }),
+    declaredVolumes(input),
+    copyDefaultMounts(rules.defaultMountsFiles, { directory: `${record.runDirectory}/default-mounts`, log }),
+  ]);
   const defaults = defaultMounts({
     privileged,
+    readonlySysfs: handler.readonlySysfs,
     shmPath: pod.shmPath,
     hostIpc: pod.namespaces.ipc === undefined && await exists(QUEUES),
   });
@@ -42,56 +51,39 @@ export async function containerMounts(
     podFile("/etc/hosts", pod.hostsFile),
   ];
   return {
-    mounts: mergeMounts(defaults, files, volumes.map(({ mount }) => mount)),
-    reported: volumes.map(({ reported }) => reported),
-    rootPropagation: rootPropagation(spec.mounts),
+    mounts: mergeMounts(
+      uncovered(defaults, volumes.mounts),
+      rules.readOnly ? READ_ONLY_ROOT_MOUNTS : [],
+      runsSystemd(args) ? systemdMounts({ cgroupV2: node.cgroupNamespaces }) : [],
+      declared,
+      shared,
+      files,
+      volumes.mounts,
+    ),
+    reported: volumes.reported,
+    rootPropagation: volumes.rootPropagation,
   };
 }
 
-function rootPropagation(mounts: readonly MountRequest[]): "rslave" | "rshared" | undefined {
-  if (mounts.some((mount) => mount.propagation === "bidirectional")) return "rshared";
-  return mounts.some((mount) => mount.propagation === "hostToContainer") ? "rslave" : undefined;
-}
+/** What stays writable where the node's root file systems are read-only. */
+const READ_ONLY_ROOT_MOUNTS: readonly OciMount[] = [["/run", "0755"], ["/tmp", "1777"], ["/var/tmp", "1777"]].map((
+  [destination = "", mode],
+) => ({
+  destination,
+  type: "tmpfs",
+  source: "tmpfs",
+  options: ["rw", "noexec", "nosuid", "nodev", "tmpcopyup", `mode=${mode}`],
+}));
 
-async function volume(request: MountRequest): Promise<{ mount: OciMount; reported: ReportedMount }> {
-  if (request.image !== undefined) throw new UnimplementedError("image volumes are not supported yet");
-  if (request.uidMaps.length > 0 || request.gidMaps.length > 0) {
-    throw new UnimplementedError(`volume ${request.containerPath}: id-mapped volumes are not supported yet`);
-  }
-  if (request.recursiveReadOnly) {
-    throw new UnimplementedError(`volume ${request.containerPath}: recursive read-only is not supported yet`);
-  }
-  if (!request.containerPath.startsWith("/")) {
-    throw new InvalidArgumentError(
-      `volume ${JSON.stringify(request.containerPath)}: the container path is not absolute`,
-    );
-  }
-  const source = await resolveSource(request);
-  const mount: OciMount = {
-    destination: cleanPath(request.containerPath),
-    type: "bind",
-    source,
-    options: bindOptions(request),
-  };
-  return { mount, reported: { ...request, hostPath: source } };
-}
-
-/** The source without symbolic links; a missing one becomes a directory, as the kubelet's users rely on. */
-async function resolveSource({ hostPath, containerPath }: MountRequest): Promise<string> {
-  if (!hostPath.startsWith("/")) {
-    throw new InvalidArgumentError(`volume ${containerPath}: host path ${JSON.stringify(hostPath)} is not absolute`);
-  }
-  try {
-    return await Deno.realPath(hostPath);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) {
-      throw new InvalidArgumentError(`volume ${containerPath}: host path ${hostPath} cannot be looked at`, {
-        cause: error,
-      });
-    }
-  }
-  await Deno.mkdir(hostPath, { recursive: true, mode: 0o755 });
-  return await Deno.realPath(hostPath);
+/** With `image_volumes = "bind"`: an empty directory of the container's own for each volume that the image declares. */
+async function declaredVolumes({ image, node, record }: BundleInput): Promise<OciMount[]> {
+  if (node.rules.imageVolumes !== "bind") return [];
+  const paths = [...new Set(image.defaults.volumes.map(cleanPath))];
+  return await Promise.all(paths.map(async (destination, index) => {
+    const source = `${record.runDirectory}/mounts/${index}`;
+    await Deno.mkdir(source, { recursive: true, mode: 0o755 });
+    return { destination, type: "bind", source, options: ["bind", "private", "rw"] };
+  }));
 }
 
 async function exists(path: string): Promise<boolean> {

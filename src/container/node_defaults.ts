@@ -1,10 +1,9 @@
 import type { Config } from "../config/schema.ts";
 import { hasController } from "../cgroup/hierarchies.ts";
 import type { Host } from "../linux/host.ts";
+import { mountRules } from "./mount_rules.ts";
 import type { NodeDefaults } from "./ports.ts";
 
-/** What Debian 12's runtimes know; newer ones accept it. */
-const OCI_VERSION = "1.0.2";
 const CREATE_LIMIT_MS = 300_000;
 const LOWEST_SCORE = -1000;
 
@@ -16,12 +15,12 @@ export function nodeDefaults(config: Config, host: Host): NodeDefaults {
     defaultCapabilities: runtime.defaultCapabilities,
     availableCapabilities: new Set(host.capabilities.bounding),
     addInheritableCapabilities: runtime.addInheritableCapabilities,
-    ociVersion: OCI_VERSION,
     cgroupNamespaces: host.cgroup.mode === "v2",
     defaultEnv: runtime.defaultEnv,
     defaultUlimits: runtime.defaultUlimits.map(ulimit),
     pidsLimit: runtime.pidsLimit,
     readOnly: runtime.readOnly,
+    rules: mountRules(config),
     minOomScoreAdj: canLowerScore ? LOWEST_SCORE : host.oomScoreAdj,
     hasHugetlb: hasController(host.cgroup, "hugetlb"),
     hasSwap: host.swapAccounting,

@@ -8,7 +8,9 @@ import type { ResourceLimits } from "../base/resources.ts";
 import type { Annotations } from "../config/annotations.ts";
 import type { LimitSupport } from "../oci/spec/resources.ts";
 import type { OciResources } from "../oci/spec/types.ts";
+import type { HandlerFeatures } from "../oci/runtime/handler_features.ts";
 import type { ProcessStreams, TerminalSize } from "../streaming/handlers.ts";
+import type { MountRules } from "./mount_rules.ts";
 import type { ProcessIdentity } from "./types.ts";
 
 /** The parts of an image's configuration that a container takes over. */
@@ -111,6 +113,8 @@ export interface ContainerRuntime {
   readonly name: string;
   /** The least memory limit with which it can start a container. */
   readonly minMemoryBytes: number;
+  /** What its containers can have on this host. */
+  readonly features: HandlerFeatures;
   /** Makes the container; its init process waits for `start`. */
   create(
     request: MonitorRequest,
@@ -203,14 +207,13 @@ export interface NodeDefaults extends LimitSupport {
   /** Capabilities that the daemon itself has and can hand on, as `CAP_X`. */
   readonly availableCapabilities: ReadonlySet<string>;
   readonly addInheritableCapabilities: boolean;
-  /** The runtime specification that the runtimes know. */
-  readonly ociVersion: string;
   /** Whether containers get a cgroup namespace of their own (cgroup v2). */
   readonly cgroupNamespaces: boolean;
   readonly defaultEnv: readonly string[];
   readonly defaultUlimits: ReadonlyArray<{ readonly type: string; readonly soft: number; readonly hard: number }>;
   readonly pidsLimit: number;
   readonly readOnly: boolean;
+  readonly rules: MountRules;
   /** The lowest oom_score_adj that can be set here (our own, without CAP_SYS_RESOURCE). */
   readonly minOomScoreAdj: number;
   readonly createTimeoutMs: number;

@@ -1,6 +1,7 @@
 /**
  * What this machine can do, looked at once at start. Plain data; each user decides what follows from it.
  */
+import { canSetMountAttributes } from "./mount_attributes.ts";
 
 /** Where the cgroup controllers are. */
 export interface CgroupLayout {
@@ -28,7 +29,7 @@ export interface Host {
   /** Absolute paths of the programs, where they are installed. */
   readonly programs: { readonly nft?: string; readonly iptables?: string };
   readonly overlay: boolean;
-  /** mount_setattr(2) with an id map (Linux 5.12), and the same for overlay lower layers (5.19). */
+  /** mount_setattr(2) with an id map, and the same for overlay lower layers (5.19). */
   readonly idMappedMounts: boolean;
   readonly idMappedOverlay: boolean;
   /** Recursive read-only mounts (mount_setattr(2) with AT_RECURSIVE, Linux 5.12). */
@@ -72,6 +73,7 @@ export async function inspectHost(options: { readonly root?: string } = {}): Pro
   ]);
   const kernel = parseKernelRelease(release);
   const cgroup = await cgroupLayout(mounts, file);
+  const setsAttributes = isAtLeast(kernel, 5, { minor: 12 }) && canSetMountAttributes();
   return {
     cgroup,
     swapAccounting: await exists(root + swapMark(cgroup)),
@@ -85,9 +87,9 @@ export async function inspectHost(options: { readonly root?: string } = {}): Pro
     seccomp: /^Seccomp:/m.test(status),
     programs: await findPrograms(root),
     overlay: /^nodev\toverlay$/m.test(filesystems) || await hasModule({ root, release: kernel.release }),
-    idMappedMounts: isAtLeast(kernel, 5, { minor: 12 }),
-    idMappedOverlay: isAtLeast(kernel, 5, { minor: 19 }),
-    recursiveReadOnly: isAtLeast(kernel, 5, { minor: 12 }),
+    idMappedMounts: setsAttributes,
+    idMappedOverlay: setsAttributes && isAtLeast(kernel, 5, { minor: 19 }),
+    recursiveReadOnly: setsAttributes,
     userNamespaces: await exists(`${root}/proc/self/ns/user`),
     kernel,
     oomScoreAdj: Number(oom.trim()) || 0,

@@ -1,4 +1,5 @@
 import type { ProcessIdentity } from "../container/types.ts";
+import type { HandlerFeatures } from "../oci/runtime/handler_features.ts";
 import { defaultMounts } from "../oci/spec/mounts.ts";
 import type { OciSpec } from "../oci/spec/types.ts";
 import { pauseProgram } from "./pause_program.ts";
@@ -7,6 +8,7 @@ import type { SandboxRecord } from "./types.ts";
 
 /** What the infra process needs of an OCI runtime: it has no log, no exit code to keep, and so no monitor. */
 export interface DetachedRuntime {
+  readonly features: HandlerFeatures;
   /** Creates and starts a container without terminal or monitor. */
   runDetached(
     id: string,
@@ -20,7 +22,6 @@ export interface DetachedRuntime {
 export interface InfraOptions {
   /** Root file system that all infra processes share, read-only; made here. */
   readonly rootDirectory: string;
-  readonly ociVersion: string;
   readonly minOomScoreAdj: number;
   readonly runtimeOf: (handler: string) => DetachedRuntime;
   readonly cgroupsPath: (parent: string, id: string) => string;
@@ -73,10 +74,16 @@ export class PauseProcesses implements InfraProcesses {
   }
 
   #spec(record: SandboxRecord): OciSpec {
+    const { features } = this.options.runtimeOf(record.runtimeHandler);
     const { network, ipc, uts } = record.namespaces;
-    const mounts = defaultMounts({ privileged: false, shmPath: record.shmPath, hostIpc: ipc === undefined });
+    const mounts = defaultMounts({
+      privileged: false,
+      readonlySysfs: features.readonlySysfs,
+      shmPath: record.shmPath,
+      hostIpc: ipc === undefined,
+    });
     return {
-      ociVersion: this.options.ociVersion,
+      ociVersion: features.ociVersion,
       process: {
         terminal: false,
         user: { uid: NOBODY, gid: NOBODY },

@@ -2,18 +2,25 @@ import type { OciMount } from "./types.ts";
 
 export interface DefaultMountOptions {
   readonly privileged: boolean;
+  /** How the runtime makes `/sys` read-only. */
+  readonly readonlySysfs: "mount" | "path";
   /** Source of `/dev/shm`. */
   readonly shmPath: string;
   /** The node's POSIX message queues, where the container shares the node's IPC namespace. */
   readonly hostIpc: boolean;
 }
 
-/** Read-only in every container that is not privileged, whatever the request says: see {@link defaultMounts}. */
-export const SYSFS_PATH = "/sys";
+const SYSFS_PATH = "/sys";
+
+/** What has to be among a container's read-only paths so that its `/sys` is read-only: see {@link defaultMounts}. */
+export function readonlySysfsPaths(options: Pick<DefaultMountOptions, "privileged" | "readonlySysfs">): string[] {
+  return options.privileged || options.readonlySysfs === "mount" ? [] : [SYSFS_PATH];
+}
 
 /** What every container has mounted below its root, outermost first. */
 export function defaultMounts(options: DefaultMountOptions): OciMount[] {
   const access = options.privileged ? "rw" : "ro";
+  const sysfs = options.readonlySysfs === "mount" ? access : "rw";
   return [
     { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
     {
@@ -36,9 +43,10 @@ export function defaultMounts(options: DefaultMountOptions): OciMount[] {
         options: ["rbind", "nosuid", "noexec", "nodev"],
       }
       : { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: ["nosuid", "noexec", "nodev"] },
-    // Writable for all: a sysfs that is mounted read-only first makes the whole superblock of the network namespace
-    // read-only, for a privileged container of the same pod as well. Others get `/sys` among their read-only paths.
-    { destination: "/sys", type: "sysfs", source: "sysfs", options: ["nosuid", "noexec", "nodev", "rw"] },
+    // runc passes `ro` to the file system: where the first sysfs of a network namespace is mounted so, the whole
+    // superblock is read-only, for a privileged container of the same pod as well. `/sys` is a read-only path then.
+    // crun makes the mount alone read-only, but a read-only path of it makes the cgroups below writable.
+    { destination: SYSFS_PATH, type: "sysfs", source: "sysfs", options: ["nosuid", "noexec", "nodev", sysfs] },
     {
       destination: "/sys/fs/cgroup",
       type: "cgroup",
@@ -47,6 +55,15 @@ export function defaultMounts(options: DefaultMountOptions): OciMount[] {
     },
     { destination: "/dev/shm", type: "bind", source: options.shmPath, options: ["rw", "rbind"] },
   ];
+}
+
+/**
+ * Default mounts that are left out because a volume covers them: with a `/dev` of the request's own, nothing is mounted
+ * below it, or the node's directories would be changed.
+ */
+export function uncovered(defaults: readonly OciMount[], volumes: readonly OciMount[]): readonly OciMount[] {
+  if (!volumes.some(({ destination }) => destination === "/dev")) return defaults;
+  return defaults.filter(({ destination }) => !destination.startsWith("/dev/"));
 }
 
 /** How mounts travel between the node and a container. */

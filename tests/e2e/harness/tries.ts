@@ -75,6 +75,11 @@ export class PodUnderTest {
     return lines.map((line) => line.split(" ").slice(3).join(" ")).join("\n");
   }
 
+  /** Takes one container away, running or not. */
+  async removeContainer(containerId: string): Promise<void> {
+    await this.lab.daemon.client.call("removeContainer", { containerId });
+  }
+
   async remove(): Promise<void> {
     await this.lab.daemon.client.call("stopPodSandbox", { podSandboxId: this.id });
     await this.lab.daemon.client.call("removePodSandbox", { podSandboxId: this.id });

@@ -6,6 +6,7 @@ import { silentLogger } from "../../../src/base/logger.ts";
 import { Containers } from "../../../src/container/containers.ts";
 import type { ContainerDeps } from "../../../src/container/deps.ts";
 import { ContainerExits } from "../../../src/container/exits.ts";
+import type { MountRules } from "../../../src/container/mount_rules.ts";
 import type { ContainerRuntime, PodContext } from "../../../src/container/ports.ts";
 import type { ContainerRecord, ContainerSpec } from "../../../src/container/types.ts";
 import type { OciSpec } from "../../../src/oci/spec/types.ts";
@@ -47,6 +48,15 @@ interface Bench {
 
 const signal = new AbortController().signal;
 
+const RULES: MountRules = {
+  bindMountPrefix: "",
+  absentSourcesToReject: [],
+  storageRoot: "/var/lib/containers/storage",
+  readOnly: false,
+  imageVolumes: "mkdir",
+  defaultMountsFiles: [],
+};
+
 async function withContainers(body: (bench: Bench) => Promise<void>): Promise<void> {
   const directory = await Deno.makeTempDir();
   try {
@@ -72,6 +82,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
   const exits = new ContainerExits({ records, log: silentLogger });
   const runtime: ContainerRuntime = {
     name: "crun",
+    features: { ociVersion: "1.0.2", recursiveReadOnly: true, readonlySysfs: "mount" },
     create: async ({ id }, { signal }) => {
       await abortable(host.gate, signal);
       host.step("runtime create");
@@ -166,7 +177,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
       defaultCapabilities: ["CHOWN"],
       availableCapabilities: new Set(["CAP_CHOWN"]),
       addInheritableCapabilities: false,
-      ociVersion: "1.0.2",
+      rules: RULES,
       cgroupNamespaces: false,
       defaultEnv: ["A=node", "C=node"],
       defaultUlimits: [],

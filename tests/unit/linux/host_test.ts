@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
 import { cgroupLayout, inspectHost, parseCapabilities, parseKernelRelease } from "../../../src/linux/host.ts";
+import { openLibraries } from "../../../src/linux/warm_up.ts";
+
+openLibraries();
 
 const line = (id: number, point: string, rest: string): string => `${id} 1 0:${id} / ${point} rw,relatime - ${rest}`;
 const V2 = line(30, "/sys/fs/cgroup", "cgroup2 cgroup2 rw,nsdelegate");

@@ -2,8 +2,15 @@ import assert from "node:assert/strict";
 import { InvalidArgumentError } from "../../../../src/base/errors.ts";
 import { ALL_CAPABILITIES, resolveCapabilities } from "../../../../src/oci/spec/capabilities.ts";
 import { deviceRules } from "../../../../src/oci/spec/devices.ts";
-import { bindOptions, cleanPath, defaultMounts, mergeMounts } from "../../../../src/oci/spec/mounts.ts";
 import { ociLimits, ociResources } from "../../../../src/oci/spec/resources.ts";
+import {
+  bindOptions,
+  cleanPath,
+  defaultMounts,
+  mergeMounts,
+  readonlySysfsPaths,
+  uncovered,
+} from "../../../../src/oci/spec/mounts.ts";
 
 const BASE = {
   privileged: false,
@@ -75,13 +82,28 @@ Deno.test("cleanPath() never leaves the root", () => {
   assert.deepEqual(["/../../x", "//a//./b/", "/", "/a/../.."].map(cleanPath), ["/x", "/a/b", "/", "/"]);
 });
 
-Deno.test("defaultMounts() gives a privileged container writable cgroups, others read-only ones, and all a sysfs that is not mounted read-only", () => {
+Deno.test("defaultMounts() gives a privileged container writable sysfs and cgroups, others read-only ones", () => {
   for (const [privileged, access] of [[true, "rw"], [false, "ro"]] as const) {
-    const mounts = defaultMounts({ privileged, shmPath: "/shm", hostIpc: false });
-    const optionsOf = (path: string) => mounts.find((mount) => mount.destination === path)?.options ?? [];
-    assert.ok(optionsOf("/sys/fs/cgroup").includes(access));
-    assert.ok(!optionsOf("/sys").includes("ro"));
+    for (const readonlySysfs of ["mount", "path"] as const) {
+      const mounts = defaultMounts({ privileged, readonlySysfs, shmPath: "/shm", hostIpc: false });
+      const optionsOf = (path: string) => mounts.find((mount) => mount.destination === path)?.options ?? [];
+      assert.ok(optionsOf("/sys/fs/cgroup").includes(access));
+      // Exactly one of the two: a superblock or cgroups would be left in the wrong state by both, or by none.
+      const byMount = optionsOf("/sys").includes("ro");
+      const byPath = readonlySysfsPaths({ privileged, readonlySysfs }).includes("/sys");
+      assert.deepEqual([byMount, byPath], [
+        !privileged && readonlySysfs === "mount",
+        !privileged && readonlySysfs === "path",
+      ]);
+    }
   }
+});
+
+Deno.test("uncovered() mounts nothing below a /dev of the request's own", () => {
+  const defaults = defaultMounts({ privileged: true, readonlySysfs: "path", shmPath: "/shm", hostIpc: false });
+  const at = (destination: string) => ({ destination, type: "bind", source: "/dev", options: [] });
+  assert.deepEqual(uncovered(defaults, [at("/device")]), defaults);
+  assert.ok(!uncovered(defaults, [at("/dev")]).some(({ destination }) => destination.startsWith("/dev/")));
 });
 
 Deno.test("bindOptions() maps propagation and access", () => {
