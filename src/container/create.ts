@@ -1,4 +1,4 @@
-import { atStage, FailedPreconditionError, messageOf } from "../base/errors.ts";
+import { atStage, FailedPreconditionError, InvalidArgumentError, messageOf } from "../base/errors.ts";
 import { type ContainerId, newContainerId } from "../base/ids.ts";
 import type { OperationContext } from "../base/joint_operations.ts";
 import { makeDirectoriesInRoot, readFileInRoot } from "../linux/rooted.ts";
@@ -40,6 +40,11 @@ export async function createContainer(
   if (present !== undefined && present.state !== "creating") return present.id;
   if (present !== undefined) await tearDownContainer(deps, present);
   if (!pod.ready) throw new FailedPreconditionError(`create container: pod sandbox ${pod.id} is not ready`);
+  if (spec.security.privileged && !pod.privileged) {
+    throw new InvalidArgumentError(
+      `create container: it is privileged, but its pod sandbox ${pod.id} is not: set privileged for the pod as well`,
+    );
+  }
 
   context.stage("container creating: looking the image up");
   const source = await sourceOf(deps, spec, context);

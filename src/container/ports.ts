@@ -178,6 +178,8 @@ export interface ContainerCgroups {
 export interface PodContext {
   readonly id: SandboxId;
   readonly ready: boolean;
+  /** Only then its containers may be. */
+  readonly privileged: boolean;
   readonly name: string;
   readonly namespace: string;
   readonly uid: string;

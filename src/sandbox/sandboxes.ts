@@ -112,6 +112,7 @@ export class Sandboxes {
       id: record.id,
       // Without its process the path of a pod's PID namespace may lead to another process's.
       ready: record.state === "ready" && (record.infra === undefined || this.deps.infra.isAlive(record.infra)),
+      privileged: spec.security.privileged,
       name: spec.metadata.name,
       namespace: spec.metadata.namespace,
       uid: spec.metadata.uid,

@@ -230,7 +230,14 @@ for (const runtime of ["crun", "runc"] as const) {
       await run("mount", "--bind", directory, directory);
       await run("mount", "--make-rshared", directory);
       try {
-        const pod = await PodUnderTest.run(lab, "propagation");
+        // A container that is privileged needs a pod that is.
+        const pod = await PodUnderTest.run(lab, "propagation", {
+          change: (config) => {
+            const security = config.linux?.securityContext;
+            if (config.linux === undefined || security === undefined) return;
+            config.linux.securityContext = message(LinuxSandboxSecurityContext, { ...security, privileged: true });
+          },
+        });
         const mount = (propagation: MountPropagation) => (config: ContainerConfig): void => {
           config.mounts = [message(Mount, { containerPath: "/v", hostPath: directory, propagation })];
           if (propagation !== MountPropagation.PROPAGATION_BIDIRECTIONAL) return;

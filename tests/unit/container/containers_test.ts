@@ -201,6 +201,7 @@ function fakePod(directory: string): PodContext {
   return {
     id: newSandboxId(),
     ready: true,
+    privileged: false,
     name: "pod",
     namespace: "ns",
     uid: "uid",
@@ -255,6 +256,16 @@ Deno.test("Containers.create() lets a command replace the entrypoint and argumen
     const two = await bench.containers.create(bench.pod, named("b", { command: [], args: ["x"] }), { signal });
     assert.deepEqual((await configOf(bench, one)).process.args, ["/c"]);
     assert.deepEqual((await configOf(bench, two)).process.args, ["/entry", "x"]);
+  });
+});
+
+Deno.test("Containers.create() refuses a privileged container in a pod that is not", async () => {
+  await withContainers(async (bench) => {
+    const plain = named("a");
+    const spec = { ...plain, security: { ...plain.security, privileged: true } };
+    await assert.rejects(bench.containers.create(bench.pod, spec, { signal }), /set privileged for the pod as well/);
+    assert.equal(bench.deps.records.size, 0);
+    await bench.containers.create({ ...bench.pod, privileged: true }, spec, { signal });
   });
 });
 
