@@ -10,7 +10,8 @@ import { PATIENCE } from "./harness/patience.ts";
 import { execText, exited, pidOf, PodUnderTest, statusOf, until } from "./harness/tries.ts";
 
 /** Counts in memory and into a file; keeps one file of the image, changes one, removes one. */
-const COUNTER = "echo changed > /etc/hostname.image; rm /etc/group; mkdir /made; echo secret > /made/file; " +
+const COUNTER =
+  "echo changed > /etc/hostname.image; rm /etc/group /etc/passwd; mkdir /made; touch '/made/-two\nlines'; echo secret > /made/file; " +
   "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.1; done";
 
 function shell(script: string): string[] {
@@ -124,7 +125,10 @@ for (
         await client.call("startContainer", { containerId: restored });
         assert.equal(await execText(lab, restored, "cat", "/etc/hostname.image"), "changed");
         assert.equal(await execText(lab, restored, "cat", "/made/file"), "secret");
-        assert.match(await execText(lab, restored, "ls", "/etc/group"), /No such file/);
+        for (const gone of ["/etc/group", "/etc/passwd"]) {
+          assert.match(await execText(lab, restored, "ls", gone), /No such file/);
+        }
+        assert.match(await execText(lab, restored, "ls", "/made"), /^-two.+lines\nfile$/s);
         if (kind === "criu") {
           const at = await count(lab, restored);
           assert.ok(at >= before, `${at} after ${before}: the memory went on`);

@@ -31,11 +31,13 @@ Deno.test("rootfsChanges() finds removed files, replaced directories and mount p
     await Deno.mkdir(at("merged/old/deep"), { recursive: true });
     await Deno.writeTextFile(at("merged/old/stays"), "container");
     await Deno.symlink("/etc", at("merged/link"));
+    await Deno.writeTextFile(at("merged/line\nend"), "x");
     await Deno.mkdir(at("merged/data"));
     await Deno.writeTextFile(at("merged/data/below-a-volume"), "x");
     const changes = await rootfsChanges(layers, { mountPoints: ["/data"], signal });
     assert.deepEqual(changes.deleted, ["/etc/removed", "/gone-tree", "/old/a", "/old/b", "/old/deep/c"]);
-    assert.deepEqual(changes.excluded.toSorted(), ["data", "etc/removed", "gone-tree"]);
+    const kept = ["etc", "etc/changed", "line\nend", "link", "old", "old/deep", "old/stays"];
+    assert.deepEqual(changes.kept.toSorted(), kept);
   } finally {
     await unmount(at("merged"));
     await Deno.remove(directory, { recursive: true });

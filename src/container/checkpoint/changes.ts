@@ -4,8 +4,8 @@ import { OWN_MOUNTS } from "./files.ts";
 
 /** How a container's root file system differs from its image. Paths are relative, without a leading slash. */
 export interface RootfsChanges {
-  /** What is not part of the difference although it lies in the writable layer: whiteouts, and mount points. */
-  readonly excluded: readonly string[];
+  /** What was written or changed, parents before children: all of the writable layer but whiteouts and mount points. */
+  readonly kept: readonly string[];
   /** What is gone, with a leading slash, as `deleted.files` has it. */
   readonly deleted: readonly string[];
 }
@@ -24,7 +24,7 @@ export async function rootfsChanges(
   options: { readonly mountPoints: readonly string[]; readonly signal: AbortSignal },
 ): Promise<RootfsChanges> {
   const skipped = new Set([...OWN_MOUNTS, ...options.mountPoints].map((path) => path.replace(/^\/+/, "")));
-  const [excluded, deleted]: [string[], string[]] = [[], []];
+  const [kept, deleted]: [string[], string[]] = [[], []];
   const walk = async (path: string, parent: { readonly isCovered: boolean }): Promise<void> => {
     options.signal.throwIfAborted();
     const directory = path === "" ? layers.upper : `${layers.upper}/${path}`;
@@ -33,17 +33,16 @@ export async function rootfsChanges(
     for await (const { name } of Deno.readDir(directory)) {
       const below = path === "" ? name : `${path}/${name}`;
       if (skipped.has(below)) {
-        excluded.push(below);
         present.add(name);
         continue;
       }
       const info = await Deno.lstat(`${directory}/${name}`);
       if (info.isCharDevice === true && info.rdev === 0) {
-        excluded.push(below);
         if (!isCovered) deleted.push(`/${below}`);
         continue;
       }
       present.add(name);
+      kept.push(below);
       if (info.isDirectory) await walk(below, { isCovered });
     }
     if (isCovered) {
@@ -53,7 +52,7 @@ export async function rootfsChanges(
     }
   };
   await walk("", { isCovered: false });
-  return { excluded, deleted: deleted.sort() };
+  return { kept, deleted: deleted.sort() };
 }
 
 /** A directory that hides all of the layers below: the container removed it and made it anew. */

@@ -150,15 +150,15 @@ async function packRootfs(
   const layers = await deps.rootfs.layers(record.id);
   const { mounts = [] } = JSON.parse(await Deno.readTextFile(`${work}/${SPEC_DUMP}`)) as SpecDump;
   const mountPoints = mounts.map(({ destination }) => destination);
-  const { excluded, deleted } = await rootfsChanges(layers, { mountPoints, signal });
+  const { kept, deleted } = await rootfsChanges(layers, { mountPoints, signal });
   await Deno.writeTextFile(`${work}/${DELETED_FILES}`, JSON.stringify(deleted), { mode: 0o600 });
-  // NUL between the names: a container may call a file whatever it likes.
-  const list = `${work}/excluded`;
-  await Deno.writeTextFile(list, excluded.map((path) => `./${path}\0`).join(""), { mode: 0o600 });
+  // NUL between the names: a container may call a file whatever it likes. (tar reads lists of exceptions by lines only.)
+  const list = `${work}/names`;
+  await Deno.writeTextFile(list, kept.map((path) => `./${path}\0`).join(""), { mode: 0o600 });
   await runCommand([
     ...["/usr/bin/env", "tar", "--create", `--file=${work}/${ROOTFS_DIFF}`, `--directory=${layers.upper}`],
     ...["--numeric-owner", "--sparse", "--xattrs", "--xattrs-include=*", "--xattrs-exclude=trusted.overlay.*"],
-    ...["--anchored", "--no-wildcards", "--null", `--exclude-from=${list}`, "--", "."],
+    ...["--no-recursion", "--null", "--verbatim-files-from", `--files-from=${list}`],
   ], { signal });
 }
 
