@@ -127,7 +127,7 @@ function report(verdict: Verdict, elapsedSeconds: number): void {
 
 /** Gomega prints whole Go values; the report has them in full. */
 function shortened(message: string): string {
-  const MAX_LINES = 12;
+  const MAX_LINES = 5;
   const lines = message.split("\n");
   return lines.length <= MAX_LINES ? message : [...lines.slice(0, MAX_LINES), "…"].join("\n");
 }

@@ -21,9 +21,17 @@ export class Crictl {
     return Deno.env.has("CRICTL") || await build().then(() => true, () => false);
   }
 
+  /** The whole command line of a call. */
+  argv(args: readonly string[]): string[] {
+    const endpoint = `unix://${this.socketPath}`;
+    const connection = ["--config", "/dev/null", "--runtime-endpoint", endpoint, "--image-endpoint", endpoint];
+    return [this.program, ...connection, "--timeout", "60s", ...args];
+  }
+
   /** Runs it, whatever the exit code. */
   async try(...args: string[]): Promise<CrictlOutput> {
-    const output = await new Deno.Command(this.program, { args: this.#arguments(args), stdin: "null" }).output();
+    const [program = "", ...rest] = this.argv(args);
+    const output = await new Deno.Command(program, { args: rest, stdin: "null" }).output();
     const decoder = new TextDecoder();
     return { code: output.code, stdout: decoder.decode(output.stdout), stderr: decoder.decode(output.stderr) };
   }
@@ -47,13 +55,8 @@ export class Crictl {
 
   /** Starts one that goes on until it is stopped. */
   follow(...args: string[]): Following {
-    return new Following(this.program, this.#arguments(args));
-  }
-
-  #arguments(args: readonly string[]): string[] {
-    const endpoint = `unix://${this.socketPath}`;
-    const connection = ["--config", "/dev/null", "--runtime-endpoint", endpoint, "--image-endpoint", endpoint];
-    return [...connection, "--timeout", "60s", ...args];
+    const [program = "", ...rest] = this.argv(args);
+    return new Following(program, rest);
   }
 }
 
