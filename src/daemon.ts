@@ -49,6 +49,7 @@ import { Sandboxes } from "./sandbox/sandboxes.ts";
 import type { SandboxRecord } from "./sandbox/types.ts";
 import { CrioSocket } from "./socket.ts";
 import { RecordStore } from "./state/record_store.ts";
+import { CdiRegistry } from "./security/cdi/registry.ts";
 import { createStatusHandler } from "./status/handler.ts";
 import { Store } from "./storage/store.ts";
 
@@ -225,6 +226,7 @@ async function buildPods(
     processes,
     node,
     annotations,
+    cdi: new CdiRegistry({ directories: config.runtime.cdiSpecDirs, log }),
     clock: systemClock,
     log,
     readExit: (record) => exitOf(record, config),

@@ -93,7 +93,6 @@ export const RUNTIME = {
   }),
   cdiSpecDirs: list("cdi_spec_dirs", ["/etc/cdi", "/var/run/cdi"], {
     reload: true,
-    built: false,
     doc: "Directories of CDI device specifications; the later one wins.",
   }),
   irqbalanceConfigFile: text("irqbalance_config_file", "/etc/sysconfig/irqbalance", {

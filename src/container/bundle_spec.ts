@@ -41,12 +41,13 @@ export interface BundleSpec {
 
 /** @throws InvalidArgumentError, UnimplementedError for what this node or this version cannot give */
 export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
-  const { spec, node, handler, record, rootfs } = input;
+  const { spec, node, handler, record, rootfs, annotations } = input;
   const { security } = spec;
-  if (spec.cdiDevices.length > 0) throw new UnimplementedError("CDI devices are not supported yet");
   refuseOwnProfiles(security);
-  const [mounts, devices] = await Promise.all([containerMounts(input, commandLine(input)), grantedDevices(spec)]);
   const { privileged } = security;
+  const allDevices = privileged && node.handlers.get(record.runtimeHandler)?.privilegedWithoutHostDevices !== true;
+  const mounts = await containerMounts(input, commandLine(input));
+  const devices = await grantedDevices({ spec, annotations, allDevices, policy: node.devices });
   return {
     mounts: mounts.reported,
     spec: {
@@ -61,7 +62,7 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
         cgroupsPath: record.cgroupPath,
         resources: ociResources(record.resources, {
           ...node,
-          deviceRules: deviceRules(devices, { privileged }),
+          deviceRules: deviceRules(devices, { allDevices }),
           minMemoryBytes: input.minMemoryBytes,
         }),
         ...(mounts.rootPropagation === undefined ? {} : { rootfsPropagation: mounts.rootPropagation }),

@@ -4,6 +4,7 @@ import type { OperationContext } from "../base/joint_operations.ts";
 import { makeDirectoriesInRoot, readFileInRoot } from "../linux/rooted.ts";
 import { keepForStart } from "./checkpoint/continue.ts";
 import { applyRootfs, type ContainerSource, sourceOf } from "./checkpoint/source.ts";
+import { requestedCdiDevices, withCdiDevices } from "./cdi.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { buildBundleSpec } from "./bundle_spec.ts";
 import { monitorRequest } from "./monitor_request.ts";
@@ -132,10 +133,11 @@ async function build(
     ...{ node, handler, minMemoryBytes, log },
   };
   const bundle = await buildBundleSpec(input);
+  const oci = await withCdiDevices(bundle.spec, requestedCdiDevices(spec), deps.cdi);
   // The working directory and the image's volumes need not be in its layers.
   const volumes = node.rules.imageVolumes === "mkdir" ? image.defaults.volumes : [];
-  for (const path of [bundle.spec.process.cwd, ...volumes]) makeDirectoriesInRoot(rootfs, path);
-  await Deno.writeTextFile(`${record.runDirectory}/config.json`, JSON.stringify(bundle.spec), { mode: 0o600 });
+  for (const path of [oci.process.cwd, ...volumes]) makeDirectoriesInRoot(rootfs, path);
+  await Deno.writeTextFile(`${record.runDirectory}/config.json`, JSON.stringify(oci), { mode: 0o600 });
   if (record.logFile !== "") await Deno.mkdir(dirname(record.logFile), { recursive: true, mode: 0o755 });
 
   context.stage("container runtime creation");

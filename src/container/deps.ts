@@ -2,6 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { AnnotationGate } from "../config/annotation_gate.ts";
 import type { RecordStore } from "../state/record_store.ts";
+import type { CdiSource } from "./cdi.ts";
 import type { ContainerExit, ContainerExits } from "./exits.ts";
 import type {
   CheckpointOffer,
@@ -29,6 +30,7 @@ export interface ContainerDeps {
   readonly annotations: Pick<AnnotationGate, "forContainer">;
   /** Asked and told when a client changes limits. */
   readonly updateHooks?: UpdateHooks;
+  readonly cdi: CdiSource;
   readonly clock: Clock;
   readonly log: Logger;
   /** Gives the end that a container's monitor wrote down, if it did. */

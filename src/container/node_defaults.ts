@@ -27,6 +27,12 @@ export function nodeDefaults(config: Config, host: Host): NodeDefaults {
     hasUnified: host.cgroup.mode === "v2",
     unsetsQuota: host.cgroup.mode === "v2" || runtime.cgroupManager === "systemd",
     createTimeoutMs: CREATE_LIMIT_MS,
+    devices: {
+      additional: runtime.additionalDevices,
+      allowed: runtime.allowedDevices,
+      ownedByUser: runtime.deviceOwnershipFromSecurityContext,
+    },
+    handlers: config.handlers,
   };
 }
 

@@ -9,6 +9,7 @@ import type { Annotations } from "../config/annotations.ts";
 import type { LimitSupport } from "../oci/spec/resources.ts";
 import type { OciResources } from "../oci/spec/types.ts";
 import type { HandlerFeatures } from "../oci/runtime/handler_features.ts";
+import type { HandlerConfig } from "../config/schema.ts";
 import type { ProcessStreams, TerminalSize } from "../streaming/handlers.ts";
 import type { MountRules } from "./mount_rules.ts";
 import type { ProcessIdentity } from "./types.ts";
@@ -203,6 +204,16 @@ export interface PodContext {
   readonly shmPath: string;
 }
 
+/** Which devices containers get and may get. */
+export interface DevicePolicy {
+  /** Lines of `additional_devices`: for every container. */
+  readonly additional: readonly string[];
+  /** Host paths that a pod may ask for by annotation. */
+  readonly allowed: readonly string[];
+  /** Whether requested devices belong to the user and group of the request. */
+  readonly ownedByUser: boolean;
+}
+
 /** Limits and habits of this node that shape every container. */
 export interface NodeDefaults extends LimitSupport {
   readonly defaultCapabilities: readonly string[];
@@ -219,4 +230,7 @@ export interface NodeDefaults extends LimitSupport {
   /** The lowest oom_score_adj that can be set here (our own, without CAP_SYS_RESOURCE). */
   readonly minOomScoreAdj: number;
   readonly createTimeoutMs: number;
+  readonly devices: DevicePolicy;
+  /** Runtime handlers by their effective names. */
+  readonly handlers: ReadonlyMap<string, HandlerConfig>;
 }

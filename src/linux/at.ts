@@ -81,17 +81,25 @@ function answer(result: number): number {
   return result === -1 ? -errno() : result;
 }
 
+const EAGAIN = 11;
+/** Each try costs microseconds, and each failure needs a rename or mount somewhere on the node in just these. */
+const OPEN_TRIES = 1000;
+
 // struct open_how (linux/openat2.h): flags, mode, resolve
 const how = new BigUint64Array(3);
 
 /**
  * Opens `path` with `root` as the root directory: `..`, absolute names and symbolic links stay inside; magic links and
- * other mounts are refused. openat2(2).
+ * other mounts are refused. openat2(2), which gives EAGAIN for a path with `..` whenever anything on the node is renamed or
+ * mounted meanwhile, and asks to be called again then.
  */
 export function openInRoot(root: number, path: Uint8Array<ArrayBuffer>, flags: number): number {
   how[0] = BigInt(flags);
   how[2] = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
-  return answer(libc().syscall(SYS_OPENAT2, root, path, how, BigInt(how.byteLength)));
+  for (let tries = 1;; tries++) {
+    const fd = answer(libc().syscall(SYS_OPENAT2, root, path, how, BigInt(how.byteLength)));
+    if (fd !== -EAGAIN || tries === OPEN_TRIES) return fd;
+  }
 }
 
 /** openat(2). A fifo or device is opened only if the caller asks for it by flags that allow it. */

@@ -18,7 +18,17 @@ import {
 import { message } from "./harness/cri_client.ts";
 import { Lab } from "./harness/lab.ts";
 import { SLEEPER } from "./harness/pods.ts";
-import { execText, exited, pidOf, PodUnderTest, procStatus, statusOf, until, type Wish } from "./harness/tries.ts";
+import {
+  execText,
+  exited,
+  pidOf,
+  PodUnderTest,
+  procStatus,
+  shell,
+  statusOf,
+  until,
+  type Wish,
+} from "./harness/tries.ts";
 
 type Security = Parameters<typeof message<LinuxContainerSecurityContext>>[1];
 
@@ -39,10 +49,6 @@ function limited(fields: Partial<LinuxContainerResources>, command: readonly str
       config.linux = { securityContext: undefined, resources: message(LinuxContainerResources, fields) };
     },
   };
-}
-
-function shell(script: string): string[] {
-  return ["/bin/sh", "-c", script];
 }
 
 function namespaceOf(pid: number | "self", kind: string): Promise<string> {

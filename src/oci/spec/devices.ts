@@ -13,7 +13,7 @@ const DEFAULT_RULES: readonly OciDeviceRule[] = [
   { allow: true, type: "c", major: 136, access: "rwm" },
 ];
 
-const PRIVILEGED_RULES: readonly OciDeviceRule[] = [{ allow: true, access: "rwm" }];
+const ALL_RULES: readonly OciDeviceRule[] = [{ allow: true, access: "rwm" }];
 
 /** A device of the node with what the container may do with it. */
 export interface GrantedDevice {
@@ -22,18 +22,23 @@ export interface GrantedDevice {
   readonly permissions: string;
 }
 
-/** Device cgroup rules: everything for a privileged container, else the harmless ones and what was granted. */
+/** Device cgroup rules: everything for a container that has all devices, else the harmless ones and what was granted. */
 export function deviceRules(
   granted: readonly GrantedDevice[],
-  options: { readonly privileged: boolean },
+  options: { readonly allDevices: boolean },
 ): readonly OciDeviceRule[] {
-  if (options.privileged) return PRIVILEGED_RULES;
-  const own = granted.map(({ device, permissions }): OciDeviceRule => ({
+  if (options.allDevices) return ALL_RULES;
+  return [...DEFAULT_RULES, ...granted.flatMap(grantRule)];
+}
+
+/** The rule that lets a container use a device; none for one that is not a device to the kernel, or without permissions. */
+export function grantRule({ device, permissions }: GrantedDevice): readonly OciDeviceRule[] {
+  if (device.type === "p" || permissions === "") return [];
+  return [{
     allow: true,
-    type: device.type,
+    type: device.type === "u" ? "c" : device.type,
     ...(device.major === undefined ? {} : { major: device.major }),
     ...(device.minor === undefined ? {} : { minor: device.minor }),
     access: permissions,
-  }));
-  return [...DEFAULT_RULES, ...own];
+  }];
 }

@@ -110,6 +110,17 @@ export interface OciResources {
   readonly unified?: Readonly<Record<string, string>>;
 }
 
+/** Classes of cache and memory bandwidth (resctrl). */
+export interface OciIntelRdt {
+  readonly closID?: string;
+  readonly l3CacheSchema?: string;
+  readonly memBwSchema?: string;
+  readonly schemata?: readonly string[];
+  readonly enableMonitoring?: boolean;
+  readonly enableCMT?: boolean;
+  readonly enableMBM?: boolean;
+}
+
 export interface OciLinux {
   readonly namespaces: readonly OciNamespace[];
   readonly uidMappings?: readonly OciIdMapping[];
@@ -124,4 +135,5 @@ export interface OciLinux {
   readonly maskedPaths?: readonly string[];
   readonly readonlyPaths?: readonly string[];
   readonly mountLabel?: string;
+  readonly intelRdt?: OciIntelRdt;
 }

@@ -19,6 +19,8 @@ export interface LabOptions {
   readonly extraConfig?: string;
   /** Variables of the daemon's environment, such as CONTAINER_LOG_SIZE_MAX. */
   readonly environment?: Readonly<Record<string, string>>;
+  /** A drop-in file over crio.conf, given the directory of everything: it replaces handlers as a whole. */
+  readonly dropIn?: (directory: string) => string;
 }
 
 /** A crio (or containerd, where E2E_DAEMON says so: to test the tests) on temporary roots with a registry, everything of which can be looked at afterwards. */
@@ -42,6 +44,9 @@ export class Lab implements AsyncDisposable {
     const daemon = other
       ? await prepareContainerd({ directory, network, registryHost: registry.host })
       : await prepareLabCrio({ ...options, directory, network, registryHost: registry.host });
+    if (options.dropIn !== undefined) {
+      await Deno.writeTextFile(`${directory}/crio.conf.d/50-test.conf`, options.dropIn(directory));
+    }
     await daemon.start();
     undo.move();
     return new Lab(directory, daemon, registry, cgroup);

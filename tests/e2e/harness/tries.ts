@@ -114,6 +114,11 @@ export async function execText(lab: Lab, containerId: string, ...cmd: string[]):
   return answer.exitCode === 0 ? text.trimEnd() : `exit code ${answer.exitCode}: ${text.trimEnd()}`;
 }
 
+/** A command line for the shell of a container. */
+export function shell(script: string): string[] {
+  return ["/bin/sh", "-c", script];
+}
+
 /** Asks again and again until there is an answer: for what other programs do in their own time. */
 export async function until<T>(what: string, ask: () => Promise<T | undefined>): Promise<T> {
   const endMs = performance.now() + LIMIT_MS;

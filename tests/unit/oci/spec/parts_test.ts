@@ -188,9 +188,9 @@ Deno.test("ociResources() refuses files of cgroup v2 on cgroup v1", () => {
 });
 
 Deno.test("deviceRules() allows everything to a privileged container and only the granted to others", () => {
-  assert.deepEqual(deviceRules([], { privileged: true }), [{ allow: true, access: "rwm" }]);
+  assert.deepEqual(deviceRules([], { allDevices: true }), [{ allow: true, access: "rwm" }]);
   const rules = deviceRules([{ device: { path: "/dev/x", type: "c", major: 10, minor: 229 }, permissions: "rw" }], {
-    privileged: false,
+    allDevices: false,
   });
   assert.deepEqual(rules[0], { allow: false, access: "rwm" });
   assert.deepEqual(rules.at(-1), { allow: true, type: "c", major: 10, minor: 229, access: "rw" });
