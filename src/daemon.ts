@@ -3,6 +3,7 @@ import { openCheckpoints } from "./checkpoints.ts";
 import { systemClock } from "./base/clock.ts";
 import { DataLossError, FailedPreconditionError, messageOf } from "./base/errors.ts";
 import type { Logger } from "./base/logger.ts";
+import { every } from "./base/periodic.ts";
 import type { CgroupDriver } from "./cgroup/paths.ts";
 import { CgroupTree } from "./cgroup/tree.ts";
 import { AnnotationGate } from "./config/annotation_gate.ts";
@@ -18,6 +19,7 @@ import { StoreRootfs } from "./container/store_rootfs.ts";
 import type { ContainerRecord } from "./container/types.ts";
 import { criHandlers } from "./cri/handlers.ts";
 import { CriServer } from "./cri/server.ts";
+import { openFigures } from "./figures.ts";
 import { Images, type ImagesOptions } from "./image/images.ts";
 import type { ShortNameMode } from "./image/registries/registries_conf.ts";
 import { PullClient } from "./image/pull_client.ts";
@@ -37,7 +39,6 @@ import {
   nodeOperations,
   openStreaming,
   type Pods,
-  statsOperations,
   statusDeps,
   streamingOperations,
 } from "./operations.ts";
@@ -121,7 +122,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
       containers: containerOperations(pods),
       images,
       node: nodeOperations(config, pods),
-      stats: statsOperations(config, { pods, host, store, log }),
+      ...stack.use(await openFigures(config, { pods, host, store, log })),
       streaming: streamingOperations(streaming, pods),
       ...(events === undefined ? {} : { events }),
     }),
@@ -366,21 +367,6 @@ class MemoryTrimmer implements Disposable {
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
   }
-}
-
-/** Calls `task` again and again, never twice at a time; its failures are logged. */
-function every(intervalMs: number, task: () => Promise<void>, log: Logger): Disposable {
-  let running = false;
-  const timer = setInterval(() => {
-    if (running) return;
-    running = true;
-    task()
-      .catch((error) => log.error(`periodic task failed: ${messageOf(error)}`))
-      .finally(() => {
-        running = false;
-      });
-  }, intervalMs);
-  return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

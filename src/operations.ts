@@ -3,27 +3,20 @@
  *
  * @module
  */
-import { systemClock } from "./base/clock.ts";
 import type { Logger } from "./base/logger.ts";
 import { VERSION } from "./base/version.ts";
 import type { CgroupDriver } from "./cgroup/paths.ts";
-import { CgroupStatsReader } from "./cgroup/stats/cgroup_stats.ts";
 import type { Config } from "./config/schema.ts";
 import type { Containers } from "./container/containers.ts";
 import type { NodeRuntimes } from "./container/runtime_table.ts";
-import { ContainerStatsReader } from "./container/stats.ts";
 import type { ContainerRecord } from "./container/types.ts";
-import type { ContainerOperations, NodeOperations, StatsOperations, StreamingOperations } from "./cri/operations.ts";
-import type { Host } from "./linux/host.ts";
-import { InterfaceStatsReader } from "./network/interface_stats.ts";
+import type { ContainerOperations, NodeOperations, StreamingOperations } from "./cri/operations.ts";
 import type { PodNetwork } from "./network/pod_network.ts";
 import { checkForward, forwardPort } from "./sandbox/port_forward.ts";
 import type { Sandboxes } from "./sandbox/sandboxes.ts";
-import { SandboxStatsReader } from "./sandbox/stats.ts";
 import type { SandboxRecord } from "./sandbox/types.ts";
 import type { RecordStore } from "./state/record_store.ts";
 import type { StatusDeps } from "./status/types.ts";
-import type { Store } from "./storage/store.ts";
 import { StreamingServer } from "./streaming/server.ts";
 
 /** Pods and containers with what they stand on. */
@@ -71,33 +64,6 @@ export function nodeOperations(config: Config, { network, runtimes }: Pods): Nod
     }),
     verboseConfig: () => ({ sandboxImage: config.image.pauseImage, runtime: config.runtime }),
   };
-}
-
-/** Resource use of containers and pods. */
-export function statsOperations(
-  config: Config,
-  { pods, host, store, log }: { pods: Pods; host: Host; store: Store; log: Logger },
-): StatsOperations {
-  const driver = config.runtime.cgroupManager as CgroupDriver;
-  const clock = systemClock;
-  const cgroups = new CgroupStatsReader(host.cgroup, clock);
-  // The same name as in ImageFsInfo: the kubelet looks a file system up once by it.
-  const layers = {
-    mountpoint: `${config.crio.root}/overlay-images`,
-    usage: (id: string): Promise<{ bytes: number; inodes: number }> => store.layerUsage(id),
-  };
-  const containers = new ContainerStatsReader({ driver, cgroups, layers, clock, log });
-  const interfaces = new InterfaceStatsReader(clock);
-  const sandboxes = new SandboxStatsReader({
-    ...pods,
-    driver,
-    cgroups,
-    interfaces,
-    containerStats: containers,
-    clock,
-    log,
-  });
-  return { containers, sandboxes };
 }
 
 /** The streaming server, which answers by the containers and pods of this node. */

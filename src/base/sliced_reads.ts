@@ -10,7 +10,7 @@ const SLOW_IN_A_ROW = 2;
 const SLOW_FOR_MS = 60_000;
 /** Slow reads at a time: they hold threads that files and names of the whole daemon need as well. */
 const SLOW_PARALLEL = 4;
-/** What nobody asked for in this time is forgotten. */
+/** What nobody asked for in this time, or in twice its age, is forgotten. */
 const FORGET_MS = 120_000;
 
 /** How the values come about. */
@@ -142,6 +142,7 @@ export class SlicedReads<K, V> {
     const nowMs = this.options.clock.monotonicMs();
     if (nowMs - this.#forgotAtMs < FORGET_MS / 2) return;
     this.#forgotAtMs = nowMs;
-    for (const [key, known] of this.#known) if (this.#age(known) > FORGET_MS) this.#known.delete(key);
+    const limitMs = Math.max(FORGET_MS, 2 * this.options.maxAgeMs);
+    for (const [key, known] of this.#known) if (this.#age(known) > limitMs) this.#known.delete(key);
   }
 }

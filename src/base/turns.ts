@@ -39,3 +39,14 @@ export async function mapInTurns<Item, Result>(
   }
   return results;
 }
+
+/** Runs work that comes in small steps to its end: other work gets its turn in between. */
+export async function finishInTurns<Result>(steps: Generator<void, Result>): Promise<Result> {
+  for (let end = performance.now() + TURN_MS;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+    if (performance.now() < end) continue;
+    await nextTurn();
+    end = performance.now() + TURN_MS;
+  }
+}

@@ -186,23 +186,26 @@ export const TRACING = {
 
 const POD_METRICS = "all cpu hugetlb memory network oom process spec disk diskIO pressure".split(" ");
 
+function podMetricSets(values: readonly string[]): string | undefined {
+  if (values.includes("all") && values.length > 1) return 'has "all" beside others: name it alone';
+  return values.map(oneOf(...POD_METRICS)).find((problem) => problem !== undefined);
+}
+
 /** `[crio.stats]`. */
 export const STATS = {
   statsCollectionPeriodSeconds: integer("stats_collection_period", 0, {
-    built: false,
+    check: between(0, 86_400),
     deprecated: "use collection_period",
     doc: "Seconds between two collections of container stats; 0 collects on demand.",
   }),
   collectionPeriodSeconds: integer("collection_period", 0, {
     env: "COLLECTION_PERIOD",
-    built: false,
     check: between(0, 86_400),
     doc: "Seconds between two collections of pod stats and metrics; 0 collects on demand.",
   }),
   includedPodMetrics: list("included_pod_metrics", [], {
     env: ["CONTAINER_INCLUDED_POD_METRICS", "CONTAINER_INCLUDED_POD_METRCIS"],
-    built: false,
-    check: (values) => values.map(oneOf(...POD_METRICS)).find((problem) => problem !== undefined),
+    check: podMetricSets,
     doc: `Sets of pod metrics: ${POD_METRICS.join(", ")}.`,
   }),
 };

@@ -1,8 +1,10 @@
 import { EncodedResponse } from "./unary.ts";
 import { concatenate, messageField } from "./wire.ts";
 
-/** Items of one message of a streamed list, as in CRI-O: well below the limit of a message. */
+/** Items of one message of a streamed list, as in CRI-O. */
 const CHUNK_ITEMS = 3000;
+/** Large items are fewer: clients take 16 MiB in a message, and 4 where nobody asked for more. */
+const CHUNK_BYTES = 3 * 1024 * 1024;
 
 /**
  * Encoded items of list responses, each kept as long as its record lives.
@@ -18,14 +20,16 @@ export class EncodedItems<Item extends object> {
 
   /** A list response of these items. */
   response(items: Iterable<Item>): EncodedResponse {
-    const parts: Uint8Array[] = [];
-    for (const item of items) parts.push(this.#bytesOf(item));
-    return new EncodedResponse(concatenate(parts));
+    return new EncodedResponse(concatenate(this.#encoded(items)));
   }
 
-  /** The same list as a stream of responses with at most 3000 items each; none for an empty list. */
-  *responses(items: Iterable<Item>): Generator<EncodedResponse> {
-    for (const chunk of chunks(items)) yield this.response(chunk);
+  /** The same list as a stream of responses; none for an empty list. */
+  responses(items: Iterable<Item>): Generator<EncodedResponse> {
+    return streamed(this.#encoded(items));
+  }
+
+  *#encoded(items: Iterable<Item>): Generator<Uint8Array> {
+    for (const item of items) yield this.#bytesOf(item);
   }
 
   #bytesOf(item: Item): Uint8Array {
@@ -37,14 +41,17 @@ export class EncodedItems<Item extends object> {
   }
 }
 
-/** Splits a list into the messages of a stream. */
-export function* chunks<Item>(items: Iterable<Item>): Generator<Item[]> {
-  let chunk: Item[] = [];
+/** The messages of a streamed list, out of its encoded items with tag and length. */
+export function* streamed(items: Iterable<Uint8Array>): Generator<EncodedResponse> {
+  let chunk: Uint8Array[] = [];
+  let bytes = 0;
   for (const item of items) {
+    if (chunk.length === CHUNK_ITEMS || (bytes > 0 && bytes + item.length > CHUNK_BYTES)) {
+      yield new EncodedResponse(concatenate(chunk));
+      [chunk, bytes] = [[], 0];
+    }
     chunk.push(item);
-    if (chunk.length < CHUNK_ITEMS) continue;
-    yield chunk;
-    chunk = [];
+    bytes += item.length;
   }
-  if (chunk.length > 0) yield chunk;
+  if (chunk.length > 0) yield new EncodedResponse(concatenate(chunk));
 }

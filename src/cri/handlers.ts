@@ -3,11 +3,13 @@ import { containerHandlers } from "./containers.ts";
 import { eventHandlers } from "./events.ts";
 import { execHandlers } from "./exec.ts";
 import { imageHandlers } from "./images.ts";
+import { metricsHandlers } from "./metrics.ts";
 import { nodeHandlers } from "./node.ts";
 import type {
   ContainerOperations,
   EventOperations,
   ImageOperations,
+  MetricsOperations,
   NodeOperations,
   SandboxOperations,
   StatsOperations,
@@ -26,6 +28,7 @@ export interface CriOperations {
   readonly images: ImageOperations;
   readonly node: NodeOperations;
   readonly stats?: StatsOperations;
+  readonly metrics?: MetricsOperations;
   readonly streaming?: StreamingOperations;
   /** Absent: events are off. */
   readonly events?: EventOperations;
@@ -33,7 +36,7 @@ export interface CriOperations {
 
 /** All handlers of both services; what is not here answers UNIMPLEMENTED. */
 export function criHandlers(operations: CriOperations): { runtime: RuntimeHandlers; image: ImageHandlers } {
-  const { stats, streaming } = operations;
+  const { stats, metrics, streaming } = operations;
   return {
     runtime: {
       ...nodeHandlers(operations.node),
@@ -44,6 +47,7 @@ export function criHandlers(operations: CriOperations): { runtime: RuntimeHandle
       ...resourceHandlers(operations),
       ...checkpointHandlers(operations.containers),
       ...(stats === undefined ? {} : statsHandlers({ ...operations, stats })),
+      ...(metrics === undefined ? {} : metricsHandlers(metrics)),
       ...(streaming === undefined ? {} : streamingHandlers(streaming)),
     },
     image: imageHandlers(operations.images),

@@ -8,8 +8,10 @@
 import type { Subscription } from "../base/broadcast.ts";
 import type { ContainerId, SandboxId } from "../base/ids.ts";
 import type { ResourceLimits } from "../base/resources.ts";
+import type { MetricSet } from "../container/metrics.ts";
 import type { ContainerStats } from "../container/stats.ts";
 import type { ContainerRecord, ContainerSpec } from "../container/types.ts";
+import type { PodMetrics } from "../sandbox/metrics.ts";
 import type { PodEvent } from "../sandbox/pod_events.ts";
 import type { SandboxStats } from "../sandbox/stats.ts";
 import type { SandboxRecord, SandboxSpec } from "../sandbox/types.ts";
@@ -179,6 +181,14 @@ export interface StatsSource<Item, Figures> {
 export interface StatsOperations {
   readonly containers: StatsSource<ContainerRecord, ContainerStats>;
   readonly sandboxes: StatsSource<SandboxRecord, SandboxStats>;
+}
+
+/** What metrics of pods and containers are made of. */
+export interface MetricsOperations {
+  /** The sets that are offered. */
+  readonly sets: ReadonlySet<MetricSet>;
+  /** Of all pods that are ready, at most a second old. */
+  list(options: Cancellable): Promise<readonly PodMetrics[]>;
 }
 
 /** Events of pods and containers. */

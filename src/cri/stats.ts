@@ -5,7 +5,7 @@ import type { SandboxStats as SandboxFigures } from "../sandbox/stats.ts";
 import type { SandboxRecord } from "../sandbox/types.ts";
 import { matchingContainers, requireContainer } from "./containers.ts";
 import { containerAttributes, containerUsage, sandboxAttributes, sandboxUsage } from "./convert/stats.ts";
-import { chunks } from "./encoded_items.ts";
+import { streamed } from "./encoded_items.ts";
 import {
   ContainerStats,
   type ContainerStatsFilter,
@@ -46,48 +46,44 @@ export function statsHandlers(deps: StatsHandlerDeps): StatsHandlers {
     stats.containers.list(matchingContainers(deps, filter && { ...filter, state: undefined }), { signal });
   const listSandboxes = (filter: PodSandboxStatsFilter | undefined, signal: AbortSignal): FiguresOf<SandboxFigures> =>
     stats.sandboxes.list(matchingSandboxes(sandboxes, filter && { ...filter, state: undefined }), { signal });
-  const containerResponse = async (all: readonly ContainerFigures[]): Promise<EncodedResponse> =>
-    response(await mapInTurns(all, (one) => encoder.container(one)));
-  const sandboxResponse = async (all: readonly SandboxFigures[]): Promise<EncodedResponse> =>
-    response(await mapInTurns(all, (one) => encoder.sandbox(one)));
+  // In all responses with figures, single ones too, they are field 1.
+  const containerItems = (all: readonly ContainerFigures[]): Promise<Uint8Array[]> =>
+    mapInTurns(all, (one) => messageField(1, encoder.container(one)));
+  const sandboxItems = (all: readonly SandboxFigures[]): Promise<Uint8Array[]> =>
+    mapInTurns(all, (one) => messageField(1, encoder.sandbox(one)));
   return {
     async containerStats(request, context): Promise<EncodedResponse> {
       const record = requireContainer(containers, request.containerId);
-      return await containerResponse([await stats.containers.get(record, context)]);
+      return response(await containerItems([await stats.containers.get(record, context)]));
     },
 
     async listContainerStats(request, { signal }): Promise<EncodedResponse> {
-      return await containerResponse(await listContainers(request.filter, signal));
+      return response(await containerItems(await listContainers(request.filter, signal)));
     },
 
     async *streamContainerStats(request, { signal }): AsyncGenerator<EncodedResponse> {
-      for (const chunk of chunks(await listContainers(request.filter, signal))) {
-        yield await containerResponse(chunk);
-      }
+      yield* streamed(await containerItems(await listContainers(request.filter, signal)));
     },
 
     async podSandboxStats(request, context): Promise<EncodedResponse> {
       const record = requireSandbox(sandboxes, request.podSandboxId);
-      return await sandboxResponse([await stats.sandboxes.get(record, context)]);
+      return response(await sandboxItems([await stats.sandboxes.get(record, context)]));
     },
 
     async listPodSandboxStats(request, { signal }): Promise<EncodedResponse> {
-      return await sandboxResponse(await listSandboxes(request.filter, signal));
+      return response(await sandboxItems(await listSandboxes(request.filter, signal)));
     },
 
     async *streamPodSandboxStats(request, { signal }): AsyncGenerator<EncodedResponse> {
-      for (const chunk of chunks(await listSandboxes(request.filter, signal))) {
-        yield await sandboxResponse(chunk);
-      }
+      yield* streamed(await sandboxItems(await listSandboxes(request.filter, signal)));
     },
   };
 }
 
 type FiguresOf<Figures> = Promise<readonly Figures[]>;
 
-/** In all responses with figures, single ones too, they are field 1. */
 function response(items: readonly Uint8Array[]): EncodedResponse {
-  return new EncodedResponse(concatenate(items.map((item) => messageField(1, item))));
+  return new EncodedResponse(concatenate(items));
 }
 
 /** Fields of LinuxPodSandboxStats and PodSandboxStats. */

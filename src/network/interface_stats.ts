@@ -35,10 +35,11 @@ const COUNTERS = 12;
 export class InterfaceStatsReader {
   readonly #reads: SlicedReads<string, NetworkStats>;
 
-  constructor(clock: Clock) {
+  /** @param options.maxAgeMs how old figures may be; default 1000 */
+  constructor(clock: Clock, { maxAgeMs = MAX_AGE_MS }: { readonly maxAgeMs?: number } = {}) {
     this.#reads = new SlicedReads<string, NetworkStats>({
       clock,
-      maxAgeMs: MAX_AGE_MS,
+      maxAgeMs,
       read: (namespace) => readInterfaces(namespace, clock),
     });
   }

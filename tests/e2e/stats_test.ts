@@ -75,3 +75,29 @@ for (const runtime of ["crun", "runc"] as const) {
     assert.deepEqual(await lab.leaks(), []);
   });
 }
+
+Deno.test("collection_period: stats are read ahead, and no more often", async () => {
+  const PERIOD_MS = 2000;
+  await using lab = await Lab.start({ environment: { COLLECTION_PERIOD: String(PERIOD_MS / 1000) } });
+  const { client } = lab.daemon;
+  await lab.pull();
+  const pod = await PodUnderTest.run(lab, "one");
+  const containerId = await pod.start({});
+  const readMs = async (): Promise<number> => {
+    const { stats } = await client.call("containerStats", { containerId });
+    return Number((stats?.cpu?.timestamp ?? 0n) / 1_000_000n);
+  };
+  const later = (before: number): Promise<number> =>
+    until("the next reading", async () => {
+      const now = await readMs();
+      return now > before ? now : undefined;
+    });
+  const first = await readMs();
+  const second = await later(first);
+  const third = await later(second);
+  // Nine tenths of a period: what is older is read again.
+  const least = 0.9 * PERIOD_MS - 50;
+  assert.ok(second - first >= least && third - second >= least, `${first} ${second} ${third}`);
+  assert.ok(third - second < 2 * PERIOD_MS, `${second} ${third}`);
+  await pod.remove();
+});

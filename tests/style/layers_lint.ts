@@ -27,6 +27,7 @@ export const RANK: Readonly<Record<string, number>> = {
   status: 6,
   "socket.ts": 7,
   "operations.ts": 7,
+  "figures.ts": 7.2,
   "pod_observers.ts": 7.2,
   "checkpoints.ts": 7,
   "daemon.ts": 7.5,

@@ -40,3 +40,12 @@ Deno.test("parseSizeBytes() counts in 1024", () => {
   deepStrictEqual(["12 MiB", "500KB", "4096", "1.5g"].map(parseSizeBytes), [12_582_912, 512_000, 4096, 1_610_612_736]);
   strictEqual(parseSizeBytes("12 apples"), undefined);
 });
+
+Deno.test('schema takes "all" sets of pod metrics alone, and no set that it does not know', () => {
+  const option = PLACES.find(({ path }) => path === "crio.stats.included_pod_metrics")?.option;
+  const check = (values: readonly string[]): string | undefined => option?.check(values);
+  strictEqual(check(["all"]), undefined);
+  strictEqual(check(["cpu", "diskIO", "pressure"]), undefined);
+  ok(/alone/.test(check(["all", "cpu"]) ?? ""));
+  ok(/not one of/.test(check(["diskio"]) ?? ""));
+});

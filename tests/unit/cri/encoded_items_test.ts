@@ -32,3 +32,15 @@ Deno.test("EncodedItems.response() encodes an object once", () => {
   equal(encoded, 3);
   equal(items.response([]).bytes.length, 0);
 });
+
+Deno.test("EncodedItems.responses() splits a list by number and by size, and loses nothing", () => {
+  const items = new EncodedItems((item: Image) => Image.encode(item).finish());
+  const sizes = (images: readonly Image[]): number[] =>
+    [...items.responses(images)].map(({ bytes }) => ListImagesResponse.decode(bytes).images.length);
+  const large = image("x".repeat(1024 * 1024));
+  const [huge, small] = [image("y".repeat(4 * 1024 * 1024)), image("z")];
+  deepEqual(sizes([]), []);
+  deepEqual(sizes(Array.from({ length: 6001 }, () => small)), [3000, 3000, 1]);
+  deepEqual(sizes([large, large, large, large, small]), [2, 3]);
+  deepEqual(sizes([huge, small, huge]), [1, 1, 1]);
+});

@@ -1,6 +1,9 @@
 import { deepEqual, equal, ok as assert } from "node:assert/strict";
 import fc from "fast-check";
-import { CgroupStatsReader, sampleOf, statsFiles } from "../../../../src/cgroup/stats/cgroup_stats.ts";
+import { CgroupStatsReader, sampleOf } from "../../../../src/cgroup/stats/cgroup_stats.ts";
+import { MEMORY_FILES } from "../../../../src/cgroup/stats/memory.ts";
+import { filesOf } from "../../../../src/cgroup/stats/sampled_cgroups.ts";
+import { SWAP_FILES } from "../../../../src/cgroup/stats/swap.ts";
 import type { CgroupLayout } from "../../../../src/linux/host.ts";
 import { V1, V1_UNLIMITED, V2 } from "./recorded.ts";
 
@@ -181,9 +184,9 @@ Deno.test("CgroupStatsReader keeps CPU time beyond 2^53 nanoseconds exact", asyn
   equal((await host.reader().read("/pod/c"))?.cpu?.usageNanos, 9007199254740993n);
 });
 
-Deno.test("statsFiles() names each file once, and none of a controller that the host lacks", () => {
+Deno.test("filesOf() names each file once, and none of a controller that the host lacks", () => {
   const layout: CgroupLayout = { mode: "v1", v1: { memory: "/m" }, unifiedControllers: [] };
-  deepEqual(statsFiles(layout), [
+  deepEqual(filesOf(layout, [MEMORY_FILES, SWAP_FILES, { v1: { cpu: ["cpu.stat"] }, v2: [] }]), [
     { mount: "/m", name: "memory.usage_in_bytes" },
     { mount: "/m", name: "memory.stat" },
   ]);
