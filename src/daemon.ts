@@ -8,6 +8,7 @@ import type { CgroupDriver } from "./cgroup/paths.ts";
 import { CgroupTree } from "./cgroup/tree.ts";
 import { AnnotationGate } from "./config/annotation_gate.ts";
 import type { Config } from "./config/schema.ts";
+import { NodeConfinement } from "./container/confinement.ts";
 import { Containers } from "./container/containers.ts";
 import { type ContainerExit, ContainerExits } from "./container/exits.ts";
 import { openHandlers } from "./container/handlers.ts";
@@ -143,7 +144,6 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   if (!host.capabilities.effective.includes("CAP_SYS_RESOURCE")) {
     log.warn(`without CAP_SYS_RESOURCE: oom_score_adj below ${host.oomScoreAdj} is raised to it for all containers`);
   }
-  log.warn("seccomp, AppArmor and SELinux profiles are not applied by this version: do not run untrusted workloads");
   log.info("Listening", { socket: socket.path });
   await aborted(signal);
   await socket.close({ graceMs: GRACE_MS });
@@ -212,6 +212,7 @@ async function buildPods(
     openHandlers({ config, host, tree, directory: places.runtime, log }),
     openCheckpoints(config, `${places.records}/checkpoints`),
   ]);
+  const confinement = await NodeConfinement.open({ config, host, log });
   const node = nodeDefaults(config, host);
   const cgroups = new NodeCgroups(driver, tree);
   const processes = new NodeProcesses();
@@ -226,6 +227,7 @@ async function buildPods(
     cgroups,
     processes,
     node,
+    confinement,
     annotations,
     cdi: new CdiRegistry({ directories: config.runtime.cdiSpecDirs, log }),
     clock: systemClock,

@@ -71,7 +71,6 @@ export const RUNTIME = {
   }),
   privilegedSeccompProfile: text("privileged_seccomp_profile", "", {
     reload: true,
-    built: false,
     doc: "Seccomp profile of privileged containers. Empty: none.",
   }),
   apparmorProfile: text("apparmor_profile", "crio-default", {

@@ -1,16 +1,17 @@
 import { type Annotations, isReservedKey } from "../config/annotations.ts";
-import { InvalidArgumentError, UnimplementedError } from "../base/errors.ts";
+import { InvalidArgumentError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { resolveCapabilities } from "../oci/spec/capabilities.ts";
 import { readonlySysfsPaths } from "../oci/spec/mounts.ts";
 import { deviceRules } from "../oci/spec/devices.ts";
 import { ociResources } from "../oci/spec/resources.ts";
-import type { OciNamespace, OciProcess, OciSpec } from "../oci/spec/types.ts";
+import type { OciCapabilities, OciNamespace, OciProcess, OciSpec } from "../oci/spec/types.ts";
+import type { Confiner } from "./confinement.ts";
 import { grantedDevices } from "./devices.ts";
 import { containerMounts } from "./mounts.ts";
 import type { ContainerImage, ContainerRuntime, NodeDefaults, PodContext } from "./ports.ts";
 import { runsSystemd, SYSTEMD_ENVIRONMENT } from "./systemd_mounts.ts";
-import type { ContainerRecord, ContainerSpec, PidMode, ReportedMount, SecurityContext } from "./types.ts";
+import type { ContainerRecord, ContainerSpec, PidMode, ReportedMount } from "./types.ts";
 import type { ResolvedUser } from "./user.ts";
 
 /** Everything that shapes a container's runtime configuration. */
@@ -24,6 +25,7 @@ export interface BundleInput {
   /** Those of the container that count, with the pod's below them. */
   readonly annotations: Annotations;
   readonly node: NodeDefaults;
+  readonly confinement: Confiner;
   /** The least memory limit of the runtime handler. */
   readonly minMemoryBytes: number;
   /** What the runtime of this container can do. */
@@ -37,25 +39,34 @@ export interface BundleInput {
 export interface BundleSpec {
   readonly spec: OciSpec;
   readonly mounts: readonly ReportedMount[];
+  /** The seccomp profile: `RuntimeDefault` or a file; absent: none. */
+  readonly seccompProfile?: string;
 }
 
 /** @throws InvalidArgumentError, UnimplementedError for what this node or this version cannot give */
 export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
   const { spec, node, handler, record, rootfs, annotations } = input;
   const { security } = spec;
-  refuseOwnProfiles(security);
+  const capabilities = capabilitySets(input);
+  const confine = { security, handler: record.runtimeHandler, capabilities: capabilities.bounding };
+  const { seccomp, apparmorProfile } = await input.confinement.confine(confine);
   const { privileged } = security;
   const allDevices = privileged && node.handlers.get(record.runtimeHandler)?.privilegedWithoutHostDevices !== true;
   const mounts = await containerMounts(input, commandLine(input));
   const devices = await grantedDevices({ spec, annotations, allDevices, policy: node.devices });
   return {
     mounts: mounts.reported,
+    ...(seccomp.profile === undefined ? {} : { seccompProfile: seccomp.ref }),
     spec: {
       ociVersion: handler.ociVersion,
-      process: processOf(input),
+      process: {
+        ...processOf(input),
+        capabilities,
+        ...(apparmorProfile === undefined ? {} : { apparmorProfile }),
+      },
       root: { path: rootfs, readonly: security.readonlyRootfs || node.readOnly },
       mounts: mounts.mounts,
-      annotations: annotationsOf(input),
+      annotations: { ...annotationsOf(input), "io.kubernetes.cri-o.SeccompProfilePath": seccomp.ref },
       linux: {
         namespaces: namespacesOf(input),
         devices: devices.map(({ device }) => device),
@@ -65,6 +76,7 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
           deviceRules: deviceRules(devices, { allDevices }),
           minMemoryBytes: input.minMemoryBytes,
         }),
+        ...(seccomp.profile === undefined ? {} : { seccomp: seccomp.profile }),
         ...(mounts.rootPropagation === undefined ? {} : { rootfsPropagation: mounts.rootPropagation }),
         maskedPaths: privileged ? [] : security.maskedPaths,
         readonlyPaths: privileged ? [] : [
@@ -76,16 +88,7 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
   };
 }
 
-/** Less confinement than was asked for by name must not pass unnoticed; the daemon says at start what it lacks. */
-function refuseOwnProfiles({ seccomp, apparmor }: SecurityContext): void {
-  if (seccomp?.kind === "localhost") throw new UnimplementedError(`seccomp profile ${seccomp.ref}: not supported yet`);
-  if (apparmor?.kind === "localhost") {
-    throw new UnimplementedError(`AppArmor profile ${apparmor.ref}: not supported yet`);
-  }
-}
-
-function processOf(input: BundleInput): OciProcess {
-  const { spec, image, user, node } = input;
+function capabilitySets({ spec, node }: BundleInput): OciCapabilities {
   const { security } = spec;
   const { sets } = resolveCapabilities({
     privileged: security.privileged,
@@ -94,6 +97,12 @@ function processOf(input: BundleInput): OciProcess {
     available: node.availableCapabilities,
     addInheritable: node.addInheritableCapabilities,
   });
+  return sets;
+}
+
+function processOf(input: BundleInput): OciProcess {
+  const { spec, image, user, node } = input;
+  const { security } = spec;
   const workingDir = spec.workingDir === "" ? image.defaults.workingDir : spec.workingDir;
   return {
     terminal: spec.tty,
@@ -101,7 +110,6 @@ function processOf(input: BundleInput): OciProcess {
     args: commandLine(input),
     env: environment(input),
     cwd: workingDir === "" ? "/" : workingDir,
-    capabilities: sets,
     noNewPrivileges: security.noNewPrivs,
     rlimits: node.defaultUlimits,
     oomScoreAdj: Math.max(spec.resources.oomScoreAdj ?? 0, node.minOomScoreAdj),

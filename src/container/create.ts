@@ -125,12 +125,12 @@ async function build(
   const user = resolveUser(spec.security, image.defaults.user, accountFiles(rootfs));
   const targetPid = pidOfTarget(deps, pod, spec);
   const annotations = deps.annotations.forContainer(spec.annotations, pod);
-  const { node, log } = deps;
+  const { node, confinement, log } = deps;
   const runtime = deps.runtimes.find(record.runtimeHandler);
   const { features: handler, minMemoryBytes } = runtime;
   const input = {
     ...{ pod, spec, image, user, rootfs, record, annotations, targetPid },
-    ...{ node, handler, minMemoryBytes, log },
+    ...{ node, confinement, handler, minMemoryBytes, log },
   };
   const bundle = await buildBundleSpec(input);
   const oci = await withCdiDevices(bundle.spec, requestedCdiDevices(spec), deps.cdi);
@@ -150,6 +150,7 @@ async function build(
       ...made,
       rootfs,
       mounts: bundle.mounts,
+      ...(bundle.seccompProfile === undefined ? {} : { seccompProfile: bundle.seccompProfile }),
       user: { uid: user.uid, gid: user.gid, supplementalGroups: user.supplementalGroups },
     }));
 }

@@ -3,6 +3,7 @@ import type { Logger } from "../base/logger.ts";
 import type { AnnotationGate } from "../config/annotation_gate.ts";
 import type { RecordStore } from "../state/record_store.ts";
 import type { CdiSource } from "./cdi.ts";
+import type { Confiner } from "./confinement.ts";
 import type { ContainerExit, ContainerExits } from "./exits.ts";
 import type {
   CheckpointOffer,
@@ -26,6 +27,7 @@ export interface ContainerDeps {
   readonly cgroups: ContainerCgroups;
   readonly processes: Processes;
   readonly node: NodeDefaults;
+  readonly confinement: Confiner;
   /** Which annotations of a container count. */
   readonly annotations: Pick<AnnotationGate, "forContainer">;
   /** Asked and told when a client changes limits. */

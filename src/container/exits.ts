@@ -33,6 +33,7 @@ export class ContainerExits {
         exitCode: exit.exitCode,
         finishedAtNanos: laterOf(String(exit.finishedAtNanos), record.startedAtNanos),
         oomKilled: exit.oomKilled,
+        seccompKilled: record.seccompKilled || isSeccompKill(record, exit),
         ...(exit.message === undefined ? {} : { message: exit.message }),
       });
     });
@@ -71,6 +72,13 @@ export class ContainerExits {
       },
     };
   }
+}
+
+/** 128 and the number of SIGSYS: how a monitor writes down that the filter killed the init process. */
+const SECCOMP_EXIT_CODE = 128 + 31;
+
+function isSeccompKill(record: ContainerRecord, exit: ContainerExit): boolean {
+  return record.seccompProfile !== undefined && exit.exitCode === SECCOMP_EXIT_CODE;
 }
 
 /**

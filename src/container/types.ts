@@ -1,5 +1,6 @@
 import type { ContainerId, SandboxId } from "../base/ids.ts";
 import type { ResourceLimits } from "../base/resources.ts";
+import type { ProfileChoice, SelinuxOptions } from "../security/choices.ts";
 
 /** A namespace of a container: its own, the pod's, the node's, or that of another container of the pod. */
 export type PidMode =
@@ -24,18 +25,7 @@ export interface NamespaceModes {
   readonly user?: { readonly uidMaps: readonly IdMap[]; readonly gidMaps: readonly IdMap[] };
 }
 
-/** `runtimeDefault`, `unconfined`, or a profile on this node. */
-export type ProfileChoice =
-  | { readonly kind: "runtimeDefault" }
-  | { readonly kind: "unconfined" }
-  | { readonly kind: "localhost"; readonly ref: string };
-
-export interface SelinuxOptions {
-  readonly user: string;
-  readonly role: string;
-  readonly type: string;
-  readonly level: string;
-}
+export type { ProfileChoice, SelinuxOptions };
 
 /** What a container may do, and as whom. */
 export interface SecurityContext {
@@ -151,6 +141,8 @@ export interface ContainerRecord {
   readonly exitCode: number;
   readonly oomKilled: boolean;
   readonly seccompKilled: boolean;
+  /** Its seccomp profile: `RuntimeDefault` or a file; absent: system calls are not filtered. */
+  readonly seccompProfile?: string;
   /** Why the start failed, or what else the status has to say. */
   readonly message: string;
   readonly process?: ProcessIdentity;

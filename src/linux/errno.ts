@@ -55,6 +55,12 @@ const NAMES: Readonly<Record<number, readonly [name: string, text: string]>> = {
   122: ["EDQUOT", "disk quota exceeded"],
 };
 
+/** The number of an error by its name; undefined for one that is not known here. */
+export function errnoByName(name: string): number | undefined {
+  const entry = Object.entries(NAMES).find(([, [known]]) => known === name);
+  return entry === undefined ? undefined : Number(entry[0]);
+}
+
 const KINDS: Readonly<Record<string, ErrorKind>> = {
   EPERM: "permission_denied",
   EACCES: "permission_denied",
