@@ -1,17 +1,24 @@
-import { commandResult } from "../linux/command.ts";
-import { type ErrorKind, PodError } from "../base/errors.ts";
+import { DeadlineError, type ErrorKind, messageOf, PodError } from "../base/errors.ts";
+import { DbusConnection } from "./dbus.ts";
+import { DbusReader, type DbusWriter, type MethodCall } from "./dbus_message.ts";
 
 /** systemd refused a request, or could not be asked. */
 export class SystemdError extends PodError {
   override readonly kind: ErrorKind = "unavailable";
 }
 
-const BUSCTL = "/usr/bin/busctl";
-const MANAGER = [
-  "org.freedesktop.systemd1",
-  "/org/freedesktop/systemd1",
-  "org.freedesktop.systemd1.Manager",
-] as const;
+/** Where every distribution has the system's message bus. */
+const BUS_PATH = "/run/dbus/system_bus_socket";
+/** systemd answers in milliseconds unless it is busy with much else. */
+const LIMIT_MS = 30_000;
+
+const MANAGER = {
+  destination: "org.freedesktop.systemd1",
+  path: "/org/freedesktop/systemd1",
+  interface: "org.freedesktop.systemd1.Manager",
+} as const;
+const JOB_REMOVED = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1'," +
+  "interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
 
 export interface ScopeOptions {
   /** Name with `.scope`. */
@@ -20,49 +27,78 @@ export interface ScopeOptions {
   readonly slice: string;
   readonly pid: number;
   readonly signal?: AbortSignal;
-  /** Default `/usr/bin/busctl`. */
-  readonly busctl?: string;
+  /** Path of the bus's socket; default the system's. */
+  readonly bus?: string;
 }
 
 /**
- * Has systemd make a scope unit and move one process into it (D-Bus `StartTransientUnit`).
+ * Has systemd make a scope unit and move one process into it, and waits until it is there (D-Bus `StartTransientUnit`,
+ * org.freedesktop.systemd1(5)). The unit goes with its last process, also after a failure.
  *
- * @throws SystemdError when systemd refuses, or there is no busctl
+ * @throws SystemdError when systemd refuses, or cannot be reached
  */
 export async function startScope(options: ScopeOptions): Promise<void> {
   const { unit, slice, pid } = options;
-  const properties = ["3", "PIDs", "au", "1", String(pid), "Slice", "s", slice, "DefaultDependencies", "b", "false"];
-  await call(["StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", ...properties, "0"], options);
+  await runJob(options, {
+    ...MANAGER,
+    member: "StartTransientUnit",
+    signature: "ssa(sv)a(sa(sv))",
+    body: (writer) => {
+      writer.string(unit);
+      writer.string("fail");
+      writer.array(8, () => {
+        property(writer, "PIDs", "au", () => writer.array(4, () => writer.uint32(pid)));
+        property(writer, "Slice", "s", () => writer.string(slice));
+        property(writer, "DefaultDependencies", "b", () => writer.uint32(0));
+        property(writer, "CollectMode", "s", () => writer.string("inactive-or-failed"));
+      });
+      writer.array(8, () => {});
+    },
+  });
 }
 
-/**
- * Has systemd stop a unit and forget it. Absent is fine.
- *
- * @throws SystemdError when systemd refuses
- */
-export async function stopUnit(options: Pick<ScopeOptions, "unit" | "signal" | "busctl">): Promise<void> {
-  try {
-    await call(["StopUnit", "ss", options.unit, "replace"], options);
-  } catch (error) {
-    if (!(error instanceof SystemdError) || !/not loaded|NoSuchUnit/.test(error.message)) throw error;
-  }
+function property(writer: DbusWriter, name: string, type: string, writeValue: () => void): void {
+  writer.pad(8);
+  writer.string(name);
+  writer.signature(type);
+  writeValue();
 }
 
-async function call(
-  method: readonly string[],
-  options: Pick<ScopeOptions, "unit" | "signal" | "busctl">,
-): Promise<void> {
-  const { signal, busctl = BUSCTL, unit } = options;
-  const argv = [busctl, "--quiet", "call", ...MANAGER, ...method];
+/** Has a job run to its end. */
+async function runJob(options: ScopeOptions, call: MethodCall): Promise<void> {
+  const { unit, bus = BUS_PATH } = options;
+  const time = AbortSignal.timeout(LIMIT_MS);
+  const signal = options.signal === undefined ? time : AbortSignal.any([options.signal, time]);
+  const what = `systemd ${call.member} ${unit}`;
+  let result: string;
   try {
-    const result = await commandResult(argv, signal === undefined ? {} : { signal });
-    if (result.exitCode === 0) return;
-    const text = new TextDecoder().decode(result.stderr).trim();
-    throw new SystemdError(`systemd ${method[0]} ${unit}: ${text === "" ? `exit code ${result.exitCode}` : text}`);
+    result = await jobResult(bus, call, { signal });
   } catch (error) {
-    if (error instanceof SystemdError || signal?.aborted === true) throw error;
-    throw new SystemdError(`systemd ${method[0]} ${unit}: cannot run ${busctl}; install systemd's busctl`, {
-      cause: error,
-    });
+    if (options.signal?.aborted === true) throw options.signal.reason;
+    if (time.aborted) throw new DeadlineError(what, "waiting for systemd", LIMIT_MS);
+    throw new SystemdError(`${what}: ${messageOf(error)}`, { cause: error });
   }
+  if (result !== "done") throw new SystemdError(`${what}: the job's result is ${result}`);
+}
+
+async function jobResult(
+  bus: string,
+  call: MethodCall,
+  { signal }: { signal: AbortSignal },
+): Promise<string> {
+  using connection = await DbusConnection.connect(bus, { signal });
+  await connection.addMatch(JOB_REMOVED);
+  await connection.call({ ...MANAGER, member: "Subscribe" });
+  const job = new DbusReader((await connection.call(call)).body).string();
+  let result = "";
+  await connection.waitSignal(({ member, signature, body }) => {
+    if (member !== "JobRemoved" || signature !== "uoss") return false;
+    const reader = new DbusReader(body);
+    reader.uint32();
+    const isOurs = reader.string() === job;
+    reader.string();
+    if (isOurs) result = reader.string();
+    return isOurs;
+  });
+  return result;
 }

@@ -12,6 +12,7 @@ import { containerMounts } from "./mounts.ts";
 import type { ContainerImage, ContainerRuntime, NodeDefaults, PodContext } from "./ports.ts";
 import { runsSystemd, SYSTEMD_ENVIRONMENT } from "./systemd_mounts.ts";
 import type { ContainerRecord, ContainerSpec, PidMode, ReportedMount } from "./types.ts";
+import { systemdProperties } from "./systemd_properties.ts";
 import type { ResolvedUser } from "./user.ts";
 
 /** Everything that shapes a container's runtime configuration. */
@@ -181,10 +182,11 @@ function pidNamespace(
 }
 
 /** The pod's and the container's own annotations, for hooks and runtimes, and what tools look for in a running container's configuration. */
-function annotationsOf({ pod, spec, record, image, annotations }: BundleInput): Record<string, string> {
+function annotationsOf({ pod, spec, record, image, annotations, node }: BundleInput): Record<string, string> {
   const own = "io.kubernetes.cri-o.";
   return {
     ...Object.fromEntries(Object.entries(annotations).filter(([key]) => !isReservedKey(key))),
+    ...(node.systemdCgroups ? systemdProperties(spec) : {}),
     "io.container.manager": "cri-o",
     "io.kubernetes.container.name": spec.metadata.name,
     "io.kubernetes.pod.name": pod.name,

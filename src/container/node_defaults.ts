@@ -23,6 +23,7 @@ export function nodeDefaults(config: Config, host: Host): NodeDefaults {
     rules: mountRules(config),
     minOomScoreAdj: canLowerScore ? LOWEST_SCORE : host.oomScoreAdj,
     hasHugetlb: hasController(host.cgroup, "hugetlb"),
+    hasCpuset: hasController(host.cgroup, "cpuset"),
     hasSwap: host.swapAccounting,
     hasUnified: host.cgroup.mode === "v2",
     unsetsQuota: host.cgroup.mode === "v2" || runtime.cgroupManager === "systemd",
@@ -33,6 +34,7 @@ export function nodeDefaults(config: Config, host: Host): NodeDefaults {
       ownedByUser: runtime.deviceOwnershipFromSecurityContext,
     },
     handlers: config.handlers,
+    systemdCgroups: runtime.cgroupManager === "systemd",
   };
 }
 

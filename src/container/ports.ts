@@ -233,4 +233,6 @@ export interface NodeDefaults extends LimitSupport {
   readonly devices: DevicePolicy;
   /** Runtime handlers by their effective names. */
   readonly handlers: ReadonlyMap<string, HandlerConfig>;
+  /** Whether systemd makes the cgroups. */
+  readonly systemdCgroups: boolean;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { HugepageLimit, LinuxContainerResources } from "../../src/cri/gen/api.ts";
 import { codeOf, message } from "./harness/cri_client.ts";
-import { cgroupFile, type KernelLimits, kernelLimits } from "./harness/kernel_limits.ts";
+import { cgroupFile, cgroupOf, hasShares, type KernelLimits, kernelLimits } from "./harness/kernel_limits.ts";
 import { Lab } from "./harness/lab.ts";
 import { execText, pidOf, PodUnderTest, statusOf, until, type Wish } from "./harness/tries.ts";
 
@@ -27,31 +27,26 @@ async function failureOf(call: Promise<unknown>): Promise<Error> {
   return error;
 }
 
-/** The parts of the kernel's limits that a test speaks of. */
-function assertLimits(found: KernelLimits, expected: Partial<KernelLimits>): void {
+/** The parts of the kernel's limits that a test speaks of; shares as the runtime converts them. */
+function assertLimits(found: KernelLimits, { shares, ...expected }: Partial<KernelLimits> & { shares?: number }): void {
   const part = Object.fromEntries(Object.keys(expected).map((name) => [name, found[name as keyof KernelLimits]]));
   assert.deepEqual(part, expected);
+  if (shares !== undefined) assert.ok(hasShares(found, shares), `${shares} shares are not ${JSON.stringify(found)}`);
 }
 
 const LIMITS = {
   cpuShares: 512n,
-  cpuQuota: 50_000n,
+  // systemd rounds a quota up to whole percents.
+  cpuQuota: 40_000n,
   cpuPeriod: 80_000n,
   memoryLimitInBytes: 64n * MEBI,
   memorySwapLimitInBytes: 96n * MEBI,
-  cpusetCpus: "0",
-  cpusetMems: "0",
   oomScoreAdj: 555n,
   // The kubelet sends zeros for every size that the kernel knows.
   hugepageLimits: [message(HugepageLimit, { pageSize: "2MB", limit: 0n })],
 };
 
-/** What a host without the controller cannot show is left out. */
-async function shown(pid: number, expected: Partial<KernelLimits>): Promise<Partial<KernelLimits>> {
-  const hasCpuset = await cgroupFile(pid, "cpuset", "cpuset.cpus") !== undefined;
-  const { cpus: _cpus, mems: _mems, ...rest } = expected;
-  return hasCpuset ? expected : rest;
-}
+const CPUSET = { cpusetCpus: "0", cpusetMems: "0" };
 
 for (const runtime of ["crun", "runc"] as const) {
   Deno.test(`${runtime}: the kernel has the limits of containers, and those of their updates`, async (t) => {
@@ -59,6 +54,11 @@ for (const runtime of ["crun", "runc"] as const) {
     await lab.pull();
     const { client } = lab.daemon;
     const pod = await PodUnderTest.run(lab, "limits");
+    const first = await pidOf(lab, await pod.start({}));
+    const hasCpuset = await cgroupOf(first, "cpuset") !== undefined;
+    const isV1 = await cgroupFile(first, "memory", "memory.limit_in_bytes") !== undefined;
+    const cpuset = hasCpuset ? CPUSET : {};
+    const kernelCpuset = hasCpuset ? { cpus: "0", mems: "0" } : {};
     const update = async (containerId: string, fields: Resources): Promise<void> => {
       await client.call("updateContainerResources", { containerId, linux: message(LinuxContainerResources, fields) });
     };
@@ -69,20 +69,16 @@ for (const runtime of ["crun", "runc"] as const) {
     };
 
     await t.step("each field of a new container's resources", async () => {
-      const pid = await pidOf(lab, await pod.start(limited(LIMITS)));
-      assertLimits(
-        await kernelLimits(pid),
-        await shown(pid, {
-          cpuShares: 512,
-          cpuQuota: 50_000,
-          cpuPeriod: 80_000,
-          memory: Number(64n * MEBI),
-          memoryAndSwap: Number(96n * MEBI),
-          cpus: "0",
-          mems: "0",
-          pids: 77,
-        }),
-      );
+      const pid = await pidOf(lab, await pod.start(limited({ ...LIMITS, ...cpuset })));
+      assertLimits(await kernelLimits(pid), {
+        shares: 512,
+        cpuQuota: 40_000,
+        cpuPeriod: 80_000,
+        memory: Number(64n * MEBI),
+        memoryAndSwap: Number(96n * MEBI),
+        ...kernelCpuset,
+        pids: 77,
+      });
       assert.equal((await Deno.readTextFile(`/proc/${pid}/oom_score_adj`)).trim(), "555");
     });
 
@@ -99,7 +95,7 @@ for (const runtime of ["crun", "runc"] as const) {
 
     for (const state of ["running", "created"] as const) {
       await t.step(`each field of an update of a container that is ${state}`, async () => {
-        const wish = limited({ ...LIMITS, cpusetCpus: "", cpusetMems: "" });
+        const wish = limited(LIMITS);
         const id = state === "running" ? await pod.start(wish) : await pod.create(wish);
         const pid = await pidOf(lab, id);
         await update(id, {
@@ -108,52 +104,52 @@ for (const runtime of ["crun", "runc"] as const) {
           cpuPeriod: 60_000n,
           memoryLimitInBytes: 128n * MEBI,
           memorySwapLimitInBytes: 160n * MEBI,
-          cpusetCpus: "0",
-          cpusetMems: "0",
+          ...cpuset,
         });
         const expected = {
-          cpuShares: 1024,
+          shares: 1024,
           cpuQuota: 30_000,
           cpuPeriod: 60_000,
           memory: Number(128n * MEBI),
           memoryAndSwap: Number(160n * MEBI),
-          cpus: "0",
-          mems: "0",
+          ...kernelCpuset,
           pids: 77,
         };
-        assertLimits(await kernelLimits(pid), await shown(pid, expected));
+        assertLimits(await kernelLimits(pid), expected);
         const resources = await reported(id);
         assert.deepEqual(
           [resources.cpuShares, resources.cpuQuota, resources.cpuPeriod, resources.oomScoreAdj],
           [1024n, 30_000n, 60_000n, 555n],
         );
         assert.equal(resources.memoryLimitInBytes, 128n * MEBI);
-        assert.equal(resources.cpusetCpus, "0");
+        assert.equal(resources.cpusetCpus, hasCpuset ? "0" : "");
         // Limits that are not named stay: memory keeps its swap, a quota its period.
-        await update(id, { memoryLimitInBytes: 32n * MEBI, cpuQuota: 20_000n });
+        await update(id, { memoryLimitInBytes: 32n * MEBI, cpuQuota: 24_000n });
         const changed = {
           ...expected,
-          cpuQuota: 20_000,
+          cpuQuota: 24_000,
           memory: Number(32n * MEBI),
           memoryAndSwap: Number(64n * MEBI),
         };
-        assertLimits(await kernelLimits(pid), await shown(pid, changed));
+        assertLimits(await kernelLimits(pid), changed);
         await update(id, { cpuQuota: -1n });
-        assertLimits(await kernelLimits(pid), { cpuQuota: undefined, cpuShares: 1024 });
+        assertLimits(await kernelLimits(pid), { cpuQuota: undefined, shares: 1024 });
         if (state === "created") await client.call("startContainer", { containerId: id });
         assertLimits(await kernelLimits(pid), { memory: Number(32n * MEBI) });
       });
     }
 
     await t.step("less memory than is used is refused, and changes nothing", async () => {
-      const hungry = "x=$(head -c 20971520 /dev/zero | tr '\\0' x); touch /done; trap 'exit 0' TERM; sleep 1000 & wait";
+      // Files in memory count as the memory of who writes them.
+      const hungry = "head -c 20971520 /dev/zero > /dev/shm/file; touch /done; trap 'exit 0' TERM; sleep 1000 & wait";
       const id = await pod.start(limited({ memoryLimitInBytes: 128n * MEBI }, ["/bin/sh", "-c", hungry]));
       await until("its memory", async () => await execText(lab, id, "ls", "/done") === "/done" || undefined);
       const pid = await pidOf(lab, id);
+      const before = await kernelLimits(pid);
       const error = await failureOf(update(id, { cpuShares: 2048n, memoryLimitInBytes: 16n * MEBI }));
       assert.equal(codeOf(error), FAILED_PRECONDITION);
       assert.match(error.message, /uses \d+ bytes of memory, more than the limit of 16777216/);
-      assertLimits(await kernelLimits(pid), { memory: Number(128n * MEBI), cpuShares: 1024 });
+      assert.deepEqual(await kernelLimits(pid), before);
       assert.equal((await reported(id)).memoryLimitInBytes, 128n * MEBI);
       const negative = await failureOf(update(id, { memoryLimitInBytes: -1n }));
       assert.equal(codeOf(negative), INVALID_ARGUMENT);
@@ -162,23 +158,20 @@ for (const runtime of ["crun", "runc"] as const) {
     });
 
     await t.step("an update that the kernel refuses half-way changes nothing", async () => {
-      const id = await pod.start(limited({ ...LIMITS, cpusetCpus: "", cpusetMems: "" }));
+      const id = await pod.start(limited(LIMITS));
       const pid = await pidOf(lab, id);
       const before = await kernelLimits(pid);
       const impossible = {
         cpuShares: 2048n,
         cpuQuota: 10_000n,
         memoryLimitInBytes: 128n * MEBI,
-        // Where there is no such controller, a huge page limit is what cannot be kept.
-        ...(before.cpus === undefined
-          ? { hugepageLimits: [message(HugepageLimit, { pageSize: "2MB", limit: 1n })] }
-          : { cpusetCpus: "4095" }),
+        ...(hasCpuset ? { cpusetCpus: "4095" } : { unified: new Map([["memory.none", "1"]]) }),
       };
       await failureOf(update(id, impossible));
       assert.deepEqual(await kernelLimits(pid), before);
       assert.equal((await reported(id)).cpuShares, 512n);
       await update(id, { cpuShares: 2048n });
-      assertLimits(await kernelLimits(pid), { cpuShares: 2048, cpuQuota: 50_000 });
+      assertLimits(await kernelLimits(pid), { shares: 2048, cpuQuota: 40_000 });
     });
 
     await t.step("what cannot be kept, or would not start, is refused by name", async () => {
@@ -189,14 +182,34 @@ for (const runtime of ["crun", "runc"] as const) {
       assert.equal(codeOf(await failureOf(pod.create(swap))), INVALID_ARGUMENT);
       const id = await pod.start({});
       assert.equal(codeOf(await failureOf(update(id, { memoryLimitInBytes: 4096n }))), INVALID_ARGUMENT);
-      if (await cgroupFile(await pidOf(lab, id), "memory", "memory.limit_in_bytes") === undefined) return;
-      const unified = { unified: new Map([["memory.high", "1000000"]]) };
-      for (const call of [update(id, unified), pod.create(limited(unified))]) {
-        const error = await failureOf(call);
-        assert.equal(codeOf(error), INVALID_ARGUMENT);
-        assert.match(error.message, /memory\.high.*cgroup v2/);
+      const unified: Resources = { unified: new Map([["memory.high", "1000000"]]) };
+      const impossible: Array<readonly [Resources, RegExp]> = [];
+      if (isV1) impossible.push([unified, /memory\.high.*cgroup v2/]);
+      if (!hasCpuset) impossible.push([CPUSET, /cpuset.*controller/]);
+      for (const [fields, text] of impossible) {
+        for (const call of [update(id, fields), pod.create(limited(fields))]) {
+          const error = await failureOf(call);
+          assert.equal(codeOf(error), INVALID_ARGUMENT);
+          assert.match(error.message, text);
+        }
       }
     });
+
+    const unifiedFiles = async (): Promise<void> => {
+      const fields = { unified: new Map([["memory.high", "30000000"], ["memory.oom.group", "1"]]) };
+      const id = await pod.start(limited({ memoryLimitInBytes: 64n * MEBI, ...fields }));
+      const pid = await pidOf(lab, id);
+      const file = (name: string): Promise<string | undefined> => cgroupFile(pid, "memory", name);
+      assert.deepEqual([await file("memory.high"), await file("memory.oom.group")], ["29999104", "1"]);
+      await update(id, { unified: new Map([["memory.high", "20000000"], ["pids.max", "55"]]) });
+      assert.deepEqual([await file("memory.high"), (await kernelLimits(pid)).pids], ["19996672", 55]);
+      const { unified } = await reported(id);
+      assert.deepEqual(
+        unified,
+        new Map([["memory.high", "20000000"], ["memory.oom.group", "1"], ["pids.max", "55"]]),
+      );
+    };
+    await t.step({ name: "files of cgroup v2 by name", ignore: isV1, fn: unifiedFiles });
 
     await t.step("an update survives the daemon", async () => {
       const id = await pod.start({});

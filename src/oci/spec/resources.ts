@@ -6,6 +6,7 @@ import type { OciDeviceRule, OciResources } from "./types.ts";
 export interface LimitSupport {
   /** Whether the runtimes find a hugetlb controller; without one a limit of 0 is met by doing nothing. */
   readonly hasHugetlb: boolean;
+  readonly hasCpuset: boolean;
   /** Whether the kernel counts a cgroup's swap. */
   readonly hasSwap: boolean;
   /** Whether cgroups have the files of cgroup v2 that `unified` names. */
@@ -50,8 +51,8 @@ export function ociLimits(limits: ResourceLimits, context: LimitContext): OciRes
     shares: set(limits.cpuShares),
     quota: quotaOf(limits, context),
     period: set(limits.cpuPeriodMicros),
-    cpus: text(limits.cpusetCpus),
-    mems: text(limits.cpusetMems),
+    cpus: cpusetOf(limits.cpusetCpus, context),
+    mems: cpusetOf(limits.cpusetMems, context),
   });
   const memory = memoryLimits(limits, context);
   const hugepages = hugepageLimits(limits, context);
@@ -114,8 +115,10 @@ function set(value: number | undefined): number | undefined {
   return value === 0 ? undefined : value;
 }
 
-function text(value: string | undefined): string | undefined {
-  return value === "" ? undefined : value;
+function cpusetOf(list: string | undefined, { hasCpuset }: LimitContext): string | undefined {
+  if (list === undefined || list === "") return undefined;
+  if (hasCpuset) return list;
+  throw new InvalidArgumentError(`cpuset ${list}: this node has no cpuset cgroup controller; do not ask for one`);
 }
 
 /** Without the undefined fields; undefined when none is left. */

@@ -1,13 +1,20 @@
 /** A cgroup of this test run's own, in every hierarchy: parent of the pods that it makes. */
 export class CgroupParent implements AsyncDisposable {
   private constructor(
-    /** As a kubelet with the cgroupfs driver writes it: `/name`. */
+    /** As a kubelet writes it: `/name`, and with systemd `/name.slice`. */
     readonly path: string,
     private readonly directories: readonly string[],
+    private readonly slice?: string,
   ) {}
 
-  /** Makes it; on v2 the controllers of the root are handed down. */
-  static async create(name: string): Promise<CgroupParent> {
+  /** Makes it; on v2 the controllers of the root are handed down. A slice is made by systemd with its first unit. */
+  static async create(name: string, manager: "cgroupfs" | "systemd" = "cgroupfs"): Promise<CgroupParent> {
+    if (manager === "systemd") {
+      // A dash would make it two slices.
+      const slice = `${name.replaceAll("-", "")}.slice`;
+      const mounts = await cgroupMounts();
+      return new CgroupParent(`/${slice}`, mounts.map(({ mountPoint }) => `${mountPoint}/${slice}`), slice);
+    }
     const directories: string[] = [];
     for (const { mountPoint, type } of await cgroupMounts()) {
       const directory = `${mountPoint}/${name}`;
@@ -20,9 +27,9 @@ export class CgroupParent implements AsyncDisposable {
     return new CgroupParent(`/${name}`, directories);
   }
 
-  /** Directories of cgroups below this one that still exist. */
+  /** Directories of cgroups below this one that still exist, and with systemd units of containers that it still knows. */
   async leftovers(): Promise<string[]> {
-    const found: string[] = [];
+    const found: string[] = this.slice === undefined ? [] : await containerUnits();
     for (const directory of this.directories) {
       for await (const child of children(directory)) found.push(child);
     }
@@ -31,8 +38,19 @@ export class CgroupParent implements AsyncDisposable {
 
   /** Removes it with everything below it; processes inside are killed. */
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.slice !== undefined) await systemctl("stop", this.slice);
     for (const directory of this.directories) await removeTree(directory);
   }
+}
+
+async function containerUnits(): Promise<string[]> {
+  const text = await systemctl("list-units", "--all", "--plain", "--no-legend", "crio-*.scope");
+  return text.split("\n").filter(Boolean).map((line) => `unit ${line}`);
+}
+
+async function systemctl(...args: string[]): Promise<string> {
+  const { stdout } = await new Deno.Command("systemctl", { args, stderr: "null" }).output();
+  return new TextDecoder().decode(stdout);
 }
 
 async function cgroupMounts(): Promise<{ mountPoint: string; type: string }[]> {

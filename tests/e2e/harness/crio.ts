@@ -41,6 +41,11 @@ export function crioCommand(): string[] {
   return [Deno.execPath(), "run", "-A", "--config", `${PROJECT_ROOT}/deno.json`, `${PROJECT_ROOT}/main.ts`];
 }
 
+/** E2E_CGROUP_MANAGER from the environment: `systemd`, where it is PID 1; else cgroupfs. */
+export function cgroupManager(): "cgroupfs" | "systemd" {
+  return Deno.env.get("E2E_CGROUP_MANAGER") === "systemd" ? "systemd" : "cgroupfs";
+}
+
 /** Writes the configuration of a daemon whose every path lies below one directory; `crio.conf.d` in it is for more. */
 export async function prepareCrio(options: CrioOptions): Promise<CriDaemon> {
   const { directory, command = crioCommand(), name = "crio" } = options;
@@ -97,7 +102,7 @@ clean_shutdown_file = "${directory}/clean.shutdown"
 listen = "${directory}/crio.sock"
 [crio.runtime]
 default_runtime = "${defaultRuntime}"
-cgroup_manager = "cgroupfs"
+cgroup_manager = "${cgroupManager()}"
 conmon_cgroup = "pod"
 log_level = "${options.logLevel ?? "info"}"
 container_exits_dir = "${directory}/exits"

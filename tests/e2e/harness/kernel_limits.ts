@@ -1,6 +1,9 @@
 /** What the kernel holds of one process's cgroups, in the words of the CRI; undefined where nothing is limited. */
 export interface KernelLimits {
-  readonly cpuShares: number | undefined;
+  /** v1. */
+  readonly cpuShares?: number | undefined;
+  /** v2; see {@link hasShares}. */
+  readonly cpuWeight?: number | undefined;
   readonly cpuQuota: number | undefined;
   readonly cpuPeriod: number | undefined;
   readonly cpus: string | undefined;
@@ -69,7 +72,7 @@ export async function kernelLimits(pid: number): Promise<KernelLimits> {
   const swap = limited(await read("memory", "memory.swap.max"));
   return {
     ...shared,
-    cpuShares: sharesOf(limited(await read("cpu", "cpu.weight"))),
+    cpuWeight: limited(await read("cpu", "cpu.weight")),
     cpuQuota: limited(quota),
     cpuPeriod: limited(period),
     memory,
@@ -77,9 +80,15 @@ export async function kernelLimits(pid: number): Promise<KernelLimits> {
   };
 }
 
-/** cpu.weight 1-10000 for shares 2-262144, as the runtimes convert them; rounding loses some. */
-export function sharesOf(weight: number | undefined): number | undefined {
-  return weight === undefined ? undefined : Math.round(2 + (weight - 1) * 262_142 / 9999);
+/**
+ * Whether these limits are what a runtime makes of CPU shares. For v2 older runtimes convert linearly (2 is 1, 262144 is
+ * 10000), and newer ones (crun 1.23, runc 1.3.2) so that 1024 becomes 100.
+ */
+export function hasShares({ cpuShares, cpuWeight }: KernelLimits, shares: number): boolean {
+  if (cpuWeight === undefined) return cpuShares === shares;
+  const log = Math.log2(shares);
+  const weights = [1 + (shares - 2) * 9999 / 262_142, 10 ** ((log * log + 125 * log) / 612 - 7 / 34)];
+  return weights.some((weight) => Math.abs(cpuWeight - weight) <= 1);
 }
 
 /** v1 says "no limit" with the largest number of pages, or -1; v2 with a word. */

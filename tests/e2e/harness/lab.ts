@@ -2,7 +2,7 @@ import { killAll, mountsBelow, removeTree } from "./cleanup.ts";
 import { CgroupParent } from "./cgroup_parent.ts";
 import { message } from "./cri_client.ts";
 import { prepareContainerd } from "./containerd.ts";
-import { type PodNetwork, prepareCrio } from "./crio.ts";
+import { cgroupManager, type PodNetwork, prepareCrio } from "./crio.ts";
 import type { CriDaemon } from "./daemon.ts";
 import { type PodWish, removeAllPods } from "./pods.ts";
 import { runtimeProcesses } from "./processes.ts";
@@ -38,7 +38,7 @@ export class Lab implements AsyncDisposable {
     const directory = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "crio-e2e-" });
     undo.defer(() => removeTree(directory));
     const registry = undo.use(await startRegistry());
-    const cgroup = undo.use(await CgroupParent.create(`crio-e2e-${Deno.pid}`));
+    const cgroup = undo.use(await CgroupParent.create(`crio-e2e-${Deno.pid}`, cgroupManager()));
     const network = { bridge: BRIDGE, prefix: "10.238.77" };
     const other = Deno.env.get("E2E_DAEMON") === "containerd";
     const daemon = other

@@ -50,7 +50,7 @@ class Bench {
           return Promise.resolve();
         },
       },
-      node: { hasSwap: true, hasHugetlb: false, hasUnified: false, unsetsQuota: false },
+      node: { hasSwap: true, hasHugetlb: false, hasCpuset: true, hasUnified: false, unsetsQuota: false },
       log: silentLogger,
       ...(this.hooks === undefined ? {} : { updateHooks: this.hooks }),
     };

@@ -22,7 +22,14 @@ const BASE = {
   addInheritable: false,
 };
 
-const LIMITS = { hasHugetlb: true, hasSwap: true, hasUnified: true, unsetsQuota: true, minMemoryBytes: 5 };
+const LIMITS = {
+  hasHugetlb: true,
+  hasCpuset: true,
+  hasSwap: true,
+  hasUnified: true,
+  unsetsQuota: true,
+  minMemoryBytes: 5,
+};
 
 const CAPABILITY_CASES: ReadonlyArray<[string, Partial<typeof BASE>, readonly string[]]> = [
   ["nothing said gives the defaults", {}, ["CAP_CHOWN", "CAP_KILL"]],
@@ -168,6 +175,13 @@ Deno.test("ociResources() leaves a swap limit out where nothing counts swap, or 
   const limits = { memoryLimitBytes: 10, memorySwapLimitBytes: 20 };
   assert.deepEqual(ociResources(limits, { ...context, hasSwap: false }).memory, { limit: 10 });
   assert.equal(ociResources({ memorySwapLimitBytes: 20 }, context).memory, undefined);
+});
+
+Deno.test("ociLimits() refuses a CPU set where there is no controller for it", () => {
+  for (const limits of [{ cpusetCpus: "0" }, { cpusetMems: "0" }]) {
+    assert.throws(() => ociLimits(limits, { ...LIMITS, hasCpuset: false }), InvalidArgumentError);
+  }
+  assert.deepEqual(ociLimits({ cpusetCpus: "" }, { ...LIMITS, hasCpuset: false }), {});
 });
 
 Deno.test("ociLimits() takes a quota away where runtimes can; a new container has none", () => {
