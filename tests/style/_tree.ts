@@ -17,7 +17,7 @@ export async function sourceFiles(): Promise<readonly SourceFile[]> {
   for await (const path of walk("")) {
     const isScript = path.startsWith("scripts/") || path.startsWith(".ci/");
     if (!TEXT.test(path) && !isScript) continue;
-    if (path.startsWith("src/cri/gen/") || path.startsWith("tests/fixtures/") || path === "deno.lock") continue;
+    if (/^src\/\w+\/gen\//.test(path) || path.startsWith("tests/fixtures/") || path === "deno.lock") continue;
     files.push({ path, text: await Deno.readTextFile(ROOT + path) });
   }
   return files;

@@ -2,14 +2,40 @@ import { deepEqual, equal, ok as assert } from "node:assert/strict";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { facts } from "../../proto/facts.ts";
 import * as api from "../../src/cri/gen/api.ts";
+import * as nri from "../../src/nri/gen/nri.ts";
 
 /*
- * proto/facts.txt is what the published definition says, written by `scripts/proto --facts` from the Go module. Ours is
- * compared with it twice: its descriptors, where protoc is installed, and the generated codec, always.
+ * proto/*facts.txt is what the published definitions say, written by `scripts/proto --facts` from the Go modules. Ours
+ * are compared with it twice: their descriptors, where protoc is installed, and the generated codecs, always.
  */
 
 const root = new URL("../../", import.meta.url).pathname;
-const published = Deno.readTextFileSync(`${root}proto/facts.txt`);
+
+interface Definition {
+  readonly name: string;
+  readonly file: string;
+  readonly package: string;
+  readonly facts: string;
+  readonly known: Published;
+  readonly generated: Readonly<Record<string, unknown>>;
+  /** As generated. */
+  readonly services: readonly ServiceData[];
+}
+
+interface ServiceData {
+  readonly fullName: string;
+  readonly methods: Readonly<
+    Record<
+      string,
+      {
+        readonly name: string;
+        readonly requestType: unknown;
+        readonly responseType: unknown;
+        readonly responseStream: boolean;
+      }
+    >
+  >;
+}
 
 interface Field {
   readonly number: number;
@@ -54,33 +80,70 @@ function parse(text: string): Published {
   return { messages, maps, enums, services };
 }
 
-const known = parse(published);
+function define(
+  { name, file, factsFile, ...rest }:
+    & Pick<Definition, "name" | "file" | "package" | "services">
+    & { readonly factsFile: string; readonly generated: object },
+): Definition {
+  const facts = Deno.readTextFileSync(`${root}proto/${factsFile}`);
+  const generated = rest.generated as Readonly<Record<string, unknown>>;
+  return { ...rest, name, file, facts, known: parse(facts), generated };
+}
+
+const cri = define({
+  name: "CRI",
+  file: "api.proto",
+  factsFile: "facts.txt",
+  package: "runtime.v1.",
+  generated: api,
+  services: [api.RuntimeServiceDefinition, api.ImageServiceDefinition],
+});
+
+const definitions = [
+  cri,
+  define({
+    name: "NRI",
+    file: "nri.proto",
+    factsFile: "nri_facts.txt",
+    package: "nri.pkg.api.v1alpha1.",
+    generated: nri,
+    services: [nri.RuntimeDefinition, nri.PluginDefinition, nri.HostFunctionsDefinition],
+  }),
+];
 
 /** A message with every field set, twice where it repeats, as any other implementation would encode it. */
-function sample(message: string, depth: number): Uint8Array {
+function sample(known: Published, message: string, depth: number): Uint8Array {
   const writer = new BinaryWriter();
   for (const field of known.messages.get(message) ?? []) {
     const isMap = known.maps.has(field.type);
     const times = field.repeated && !isMap ? 2 : 1;
-    if (field.repeated && PACKED.has(field.type)) {
+    const values = known.enums.get(field.type.slice(1));
+    if (field.repeated && (PACKED.has(field.type) || values !== undefined)) {
       const packed = new BinaryWriter();
-      for (let i = 0; i < times; i++) scalar(packed, field.type);
+      for (let i = 0; i < times; i++) {
+        if (values === undefined) scalar(packed, field.type);
+        else packed.int32(Math.max(...values.values()));
+      }
       writer.tag(field.number, WireType.LengthDelimited).bytes(packed.finish());
       continue;
     }
-    for (let i = 0; i < times; i++) one(writer, field, depth);
+    for (let i = 0; i < times; i++) one(writer, field, { known, depth });
   }
   return writer.finish();
 }
 
 const PACKED = new Set(["int32", "int64", "uint32", "uint64", "bool", "double"]);
 
-function one(writer: BinaryWriter, field: Field, depth: number): void {
+function one(writer: BinaryWriter, field: Field, { known, depth }: { known: Published; depth: number }): void {
   const values = known.enums.get(field.type.slice(1));
   if (values !== undefined) {
     writer.tag(field.number, WireType.Varint).int32(Math.max(...values.values()));
   } else if (field.type.startsWith(".")) {
-    const nested = depth === 0 ? new Uint8Array() : sample(field.type.slice(1), depth - 1);
+    // An entry of a map has its value in any case: without one it is dropped.
+    const isMap = known.maps.has(field.type);
+    const nested = depth === 0 && !isMap
+      ? new Uint8Array()
+      : sample(known, field.type.slice(1), isMap ? depth : depth - 1);
     writer.tag(field.number, WireType.LengthDelimited).bytes(nested);
   } else {
     const wire = field.type === "double"
@@ -120,68 +183,70 @@ interface Codec {
   encode(message: never): { finish(): Uint8Array };
 }
 
-const generated = api as unknown as Readonly<Record<string, unknown>>;
-
 /** `runtime.v1.A.B` is generated as `A_B`. */
-function generatedName(name: string): string {
-  return name.replace("runtime.v1.", "").replaceAll(".", "_");
+function generatedName(definition: Definition, name: string): string {
+  return name.replace(definition.package, "").replaceAll(".", "_");
 }
 
-Deno.test("facts() of our definition are those of the published one", async (t) => {
-  const output = await Deno.makeTempFile();
-  try {
-    const protoc = new Deno.Command("protoc", {
-      args: [`-I${root}proto`, `--descriptor_set_out=${output}`, "api.proto"],
-    });
-    const result = await protoc.output().catch((error) => {
-      if (error instanceof Deno.errors.NotFound) return undefined;
-      throw error;
-    });
-    await t.step({
-      name: "descriptors",
-      ignore: result === undefined,
-      fn: async () => {
-        equal(result?.code, 0, new TextDecoder().decode(result?.stderr));
-        equal(facts(await Deno.readFile(output)), published);
-      },
-    });
-  } finally {
-    await Deno.remove(output);
-  }
-});
+for (const definition of definitions) {
+  const { known, generated } = definition;
 
-Deno.test("the published definition has 41 RPCs and our services have the same", () => {
-  const ours = new Map<string, string[]>();
-  for (const service of [api.RuntimeServiceDefinition, api.ImageServiceDefinition]) {
+  Deno.test(`facts() of our ${definition.name} definition are those of the published one`, async (t) => {
+    const output = await Deno.makeTempFile();
+    try {
+      const protoc = new Deno.Command("protoc", {
+        args: [`-I${root}proto`, `--descriptor_set_out=${output}`, definition.file],
+      });
+      const result = await protoc.output().catch((error) => {
+        if (error instanceof Deno.errors.NotFound) return undefined;
+        throw error;
+      });
+      await t.step({
+        name: "descriptors",
+        ignore: result === undefined,
+        fn: async () => {
+          equal(result?.code, 0, new TextDecoder().decode(result?.stderr));
+          equal(facts(await Deno.readFile(output)), definition.facts);
+        },
+      });
+    } finally {
+      await Deno.remove(output);
+    }
+  });
+
+  Deno.test(`the generated ${definition.name} services are the published ones`, () => {
     const names = new Map(Object.entries(generated).map(([name, value]) => [value, name]));
-    const type = (value: unknown): string => `.runtime.v1.${names.get(value)}`;
-    ours.set(
+    const type = (value: unknown): string => `.${definition.package}${names.get(value)}`;
+    const ours = new Map(definition.services.map((service) => [
       service.fullName,
       Object.values(service.methods).map((method) =>
         `${method.name} ${type(method.requestType)} -> ${method.responseStream ? "stream " : ""}${
           type(method.responseType)
         }`
       ).sort(),
-    );
-  }
-  deepEqual(ours, new Map(known.services));
-  equal([...known.services.values()].flat().length, 41);
-});
+    ]));
+    deepEqual(ours, new Map(known.services));
+  });
 
-Deno.test("the generated enums have the published values", () => {
-  for (const [name, values] of known.enums) {
-    deepEqual(generated[generatedName(name)], Object.fromEntries(values), name);
-  }
-});
+  Deno.test(`the generated ${definition.name} enums have the published values`, () => {
+    for (const [name, values] of known.enums) {
+      deepEqual(generated[generatedName(definition, name)], Object.fromEntries(values), name);
+    }
+  });
 
-Deno.test("the generated codec reads and writes every field of every published message", () => {
-  assert(known.messages.size > 150);
-  for (const name of known.messages.keys()) {
-    const codec = generated[generatedName(name)] as Codec | undefined;
-    assert(codec !== undefined, `${name} is not generated`);
-    const bytes = sample(name, 3);
-    equal(codec.encode(codec.decode(bytes) as never).finish().toHex(), bytes.toHex(), name);
-  }
+  Deno.test(`the generated ${definition.name} codec reads and writes every field of every published message`, () => {
+    for (const name of known.messages.keys()) {
+      const codec = generated[generatedName(definition, name)] as Codec | undefined;
+      assert(codec !== undefined, `${name} is not generated`);
+      const bytes = sample(known, name, 3);
+      equal(codec.encode(codec.decode(bytes) as never).finish().toHex(), bytes.toHex(), name);
+    }
+  });
+}
+
+Deno.test("the published CRI has 41 RPCs and more than 150 messages", () => {
+  equal([...cri.known.services.values()].flat().length, 41);
+  assert(cri.known.messages.size > 150);
 });
 
 Deno.test("the generated codec skips what it does not know", () => {
