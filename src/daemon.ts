@@ -44,6 +44,8 @@ import {
   streamingOperations,
 } from "./operations.ts";
 import { observePods } from "./pod_observers.ts";
+import { LifeHooks } from "./plugins/hooks.ts";
+import { openPlugins } from "./plugins/open.ts";
 import { PauseProcesses } from "./sandbox/infra.ts";
 import { NodeMounts } from "./sandbox/node_mounts.ts";
 import { NodePins } from "./sandbox/node_pins.ts";
@@ -105,11 +107,13 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const puller = stack.use(new PullClient({ command: burstCommand, log, environment: Deno.env.toObject() }));
   const images = new Images(imagesOptions(config), { store, puller, log, inUse: (id) => users.inUse(id) });
   const metrics = await openMetrics(config, { stack, log });
-  const pods = await buildPods(config, { log, host, store, places, images, metrics });
+  const hooks = config.nri.enableNri ? new LifeHooks(log) : undefined;
+  const pods = await buildPods(config, { log, host, store, places, images, metrics, hooks });
   users.inUse = (id): boolean => pods.containers.usesImage(id);
   stack.use(pods.network);
   await pods.network.start(signal);
   await restore(pods);
+  if (hooks !== undefined) stack.use(await openPlugins(config, { ...pods, hooks, log }));
   stack.use(await watchExits(pods, config, log));
   stack.use(every(SWEEP_MS, () => sweepPods(pods), log));
   collectGarbage(pods, { log, signal });
@@ -200,10 +204,19 @@ function imagesOptions({ image, process }: Config): ImagesOptions {
 
 async function buildPods(
   config: Config,
-  deps: { log: Logger; host: Host; store: Store; places: Places; images: ImageSource; metrics: DaemonObserver },
+  deps: {
+    log: Logger;
+    host: Host;
+    store: Store;
+    places: Places;
+    images: ImageSource;
+    metrics: DaemonObserver;
+    hooks: LifeHooks | undefined;
+  },
 ): Promise<Pods> {
-  const { log, host, store, places, images } = deps;
+  const { log, host, store, places, images, hooks } = deps;
   const stalled = (stage: string): void => deps.metrics.containers.stalled(stage);
+  const plugins = hooks === undefined ? {} : { plugins: hooks };
   const driver = config.runtime.cgroupManager as CgroupDriver;
   const tree = new CgroupTree(host.cgroup);
   const [containerRecords, sandboxRecords, runtimes, checkpoints] = await Promise.all([
@@ -220,6 +233,7 @@ async function buildPods(
   const containers = new Containers({
     records: containerRecords,
     exits: new ContainerExits({ records: containerRecords, log }),
+    ...plugins,
     images,
     rootfs: new StoreRootfs(store),
     runtimes,
@@ -246,6 +260,7 @@ async function buildPods(
     ...(cniDefaultNetwork === "" ? {} : { defaultNetwork: cniDefaultNetwork }),
   }, hostPortsOf(config, places, log));
   const sandboxes = new Sandboxes({
+    ...(hooks === undefined ? {} : { plugins: hooks.pods }),
     records: sandboxRecords,
     containers,
     network,

@@ -212,44 +212,38 @@ export const STATS = {
 
 /** `[crio.nri]`. */
 export const NRI = {
-  enableNri: on("enable_nri", { env: false, built: false, doc: "Whether NRI plugins are served." }),
-  nriListen: text("nri_listen", "/var/run/nri/nri.sock", { env: false, built: false, doc: "Path of the NRI socket." }),
+  enableNri: on("enable_nri", { env: false, doc: "Whether NRI plugins are served." }),
+  nriListen: text("nri_listen", "/var/run/nri/nri.sock", { env: false, doc: "Path of the NRI socket." }),
   nriPluginDir: text("nri_plugin_dir", "/opt/nri/plugins", {
     env: false,
-    built: false,
     doc: "Directory of NRI plugins that are started with the daemon.",
   }),
   nriPluginConfigDir: text("nri_plugin_config_dir", "/etc/nri/conf.d", {
     env: false,
-    built: false,
     doc: "Directory of their configuration files.",
   }),
   nriDisableConnections: off("nri_disable_connections", {
     env: false,
-    built: false,
     doc: "Whether plugins that were started elsewhere are refused.",
   }),
   nriPluginRegistrationTimeoutMs: duration("nri_plugin_registration_timeout", "5s", {
     env: false,
-    built: false,
     doc: "How long a plugin may take to register.",
   }),
   nriPluginRequestTimeoutMs: duration("nri_plugin_request_timeout", "2s", {
     env: false,
-    built: false,
     doc: "How long a plugin may take to answer.",
   }),
 };
 
-function rejects(what: string): { readonly env: false; readonly built: false; readonly doc: string } {
-  return { env: false, built: false, doc: `Whether plugins that ${what} are refused.` };
+function rejects(what: string): { readonly env: false; readonly doc: string } {
+  return { env: false, doc: `Whether plugins that ${what} are refused.` };
 }
 
 /** `[crio.nri.default_validator]`. */
 export const NRI_VALIDATOR = {
   enable: off("nri_enable_default_validator", {
     env: false,
-    built: false,
     doc: "Whether the built-in checks of what plugins adjust are on.",
   }),
   rejectOciHook: off("nri_validator_reject_oci_hook_adjustment", rejects("inject OCI hooks")),
@@ -268,12 +262,10 @@ export const NRI_VALIDATOR = {
   rejectNamespace: off("nri_validator_reject_namespace_adjustment", rejects("change namespaces")),
   requiredPlugins: list("nri_validator_required_plugins", [], {
     env: false,
-    built: false,
     doc: "Plugins without which no container is created.",
   }),
   tolerateMissingPluginsAnnotation: text("nri_validator_tolerate_missing_plugins_annotation", "", {
     env: false,
-    built: false,
     doc: "Pod annotation that lets a container be created although a required plugin is missing.",
   }),
 };

@@ -73,12 +73,27 @@ export class Containers {
    */
   async start(id: string, options: { signal: AbortSignal }): Promise<void> {
     const record = this.require(id);
-    await this.#starts.run(record.id, options, async (context) => {
+    await this.#starts.run(record.id, options, (context) => this.#start(record.id, context));
+  }
+
+  async #start(id: ContainerId, context: OperationContext): Promise<void> {
+    const { plugins } = this.deps;
+    const record = this.require(id);
+    // One that cannot be started is refused below, and nobody hears of it.
+    if (plugins !== undefined && record.state === "created") {
+      context.stage("asking plugins");
+      await plugins.starting(record, context);
+    }
+    try {
       context.stage("waiting for another operation on it");
-      using _lock = await this.#locks.acquire(record.id, context);
+      using _lock = await this.#locks.acquire(id, context);
       context.stage("container runtime start");
-      await startContainer(this.deps, this.require(record.id), context);
-    });
+      await startContainer(this.deps, this.require(id), context);
+    } catch (error) {
+      plugins?.notStarted(record);
+      throw error;
+    }
+    await plugins?.started(this.deps.records.get(id) ?? record);
   }
 
   /**
@@ -91,6 +106,7 @@ export class Containers {
     if (record === undefined) return;
     await this.#endCheckpoint(record.id);
     await this.#stops.stop(record, options);
+    await this.deps.plugins?.ended(this.deps.records.get(record.id) ?? record);
   }
 
   /**
@@ -99,21 +115,30 @@ export class Containers {
    */
   async remove(id: string, options: { signal: AbortSignal }): Promise<void> {
     const found = this.deps.records.find(id);
-    if (found !== undefined) await this.#removals.run(found.id, options, (context) => this.#remove(found.id, context));
+    if (found === undefined) return;
+    await this.#removals.run(found.id, options, async (context) => {
+      const tell = await this.#remove(found.id, context);
+      await tell?.();
+    });
   }
 
-  async #remove(id: ContainerId, context: OperationContext): Promise<void> {
+  /** @returns what tells plugins that it is gone, for when the lock is free */
+  async #remove(id: ContainerId, context: OperationContext): Promise<(() => Promise<void>) | undefined> {
     await this.#endCheckpoint(id);
     context.stage("waiting for another operation on it");
     using _lock = await this.#locks.acquire(id, context);
     const record = this.deps.records.get(id);
-    if (record === undefined) return;
+    if (record === undefined) return undefined;
     context.stage("container stop");
     if (record.state === "creating") await this.#creates.settled(record.name);
     else await this.#stops.stop(record, { timeoutMs: 0, signal: context.signal });
     context.stage("container removal");
     const left = this.deps.records.get(record.id);
-    if (left !== undefined) await tearDownContainer(this.deps, left);
+    if (left === undefined) return undefined;
+    const { plugins } = this.deps;
+    const tell = left.state === "creating" ? undefined : await plugins?.removing(left);
+    await tearDownContainer(this.deps, left);
+    return tell;
   }
 
   /** @throws NotFoundError, FailedPreconditionError unless it runs */

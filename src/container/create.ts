@@ -54,8 +54,10 @@ export async function createContainer(
   await deps.records.insert(record);
   try {
     await build(deps, { ...request, ...source, record }, context);
+    await deps.plugins?.created(deps.records.get(record.id) ?? record);
     return record.id;
   } catch (error) {
+    await deps.plugins?.notCreated(record);
     await tearDownContainer(deps, deps.records.get(record.id) ?? record).catch((left) => {
       deps.log.error(
         `cleaning up after a failed create did not finish; a retry or a restart repeats it: ${messageOf(left)}`,
@@ -133,7 +135,8 @@ async function build(
     ...{ node, confinement, handler, minMemoryBytes, log },
   };
   const bundle = await buildBundleSpec(input);
-  const oci = await withCdiDevices(bundle.spec, requestedCdiDevices(spec), deps.cdi);
+  const asked = await withCdiDevices(bundle.spec, requestedCdiDevices(spec), deps.cdi);
+  const oci = await deps.plugins?.creating({ pod, record, spec: asked }, context) ?? asked;
   // The working directory and the image's volumes need not be in its layers.
   const volumes = node.rules.imageVolumes === "mkdir" ? image.defaults.volumes : [];
   for (const path of [oci.process.cwd, ...volumes]) makeDirectoriesInRoot(rootfs, path);

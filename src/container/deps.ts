@@ -13,6 +13,7 @@ import type {
   RootfsStore,
   RuntimeTable,
 } from "./ports.ts";
+import type { ContainerPlugins } from "./plugins.ts";
 import type { ContainerRecord, ProcessIdentity } from "./types.ts";
 import type { UpdateHooks } from "./update.ts";
 
@@ -35,6 +36,8 @@ export interface ContainerDeps {
   readonly cdi: CdiSource;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Absent: nobody is asked or told. */
+  readonly plugins?: ContainerPlugins;
   /** Gives the end that a container's monitor wrote down, if it did. */
   readonly readExit: (record: ContainerRecord) => Promise<ContainerExit | undefined>;
   /** Where monitors put exit files. */

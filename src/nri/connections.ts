@@ -2,20 +2,12 @@ import type { Socket } from "node:net";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { UpdateContainersRequest, UpdateContainersResponse } from "./gen/nri.ts";
-import { findInstalled, type InstalledPlugin, launch } from "./installed.ts";
-import { listenForPlugins } from "./listener.ts";
-import { Plugin, type PluginIdentity, type PluginTerms } from "./plugin.ts";
+import type { PluginIdentity } from "./identity.ts";
+import { type InstalledPlugin, launch } from "./installed.ts";
+import { Plugin, type PluginTerms } from "./plugin.ts";
 
 /** Connections at a time; a node has a handful of plugins. */
 const MAX_CONNECTIONS = 64;
-
-export interface ConnectionOptions {
-  /** Where plugins that were started elsewhere connect; absent: nowhere. */
-  readonly socketPath?: string;
-  readonly pluginDirectory: string;
-  readonly configDirectory: string;
-  readonly terms: PluginTerms;
-}
 
 export interface ConnectionDeps {
   readonly log: Logger;
@@ -25,26 +17,16 @@ export interface ConnectionDeps {
   update(plugin: Plugin, request: UpdateContainersRequest): Promise<UpdateContainersResponse>;
 }
 
-/**
- * How plugins come and go: those of the plugin directory are started, others connect to a socket. One that fails is
- * closed, and nothing else is disturbed.
- */
+/** How plugins come and go. One that fails is closed, and nothing else is disturbed. */
 export class PluginConnections implements AsyncDisposable {
   readonly #open = new Set<Socket>();
   readonly #stack = new AsyncDisposableStack();
 
-  private constructor(private readonly terms: PluginTerms, private readonly deps: ConnectionDeps) {}
+  constructor(private readonly terms: PluginTerms, private readonly deps: ConnectionDeps) {}
 
-  /** Resolves when the installed plugins have joined or failed, and others can connect. */
-  static async start(options: ConnectionOptions, deps: ConnectionDeps): Promise<PluginConnections> {
-    const connections = new PluginConnections(options.terms, deps);
-    const installed = await findInstalled(options, deps.log);
-    await Promise.all(installed.map((plugin) => connections.#launch(plugin)));
-    if (options.socketPath !== undefined) {
-      const onConnection = (connection: Socket): void => void connections.#connect(connection, { config: "" });
-      connections.#stack.use(await listenForPlugins(options.socketPath, { log: deps.log, onConnection }));
-    }
-    return connections;
+  /** Takes a connection of a plugin that was started elsewhere. Never rejects. */
+  async accept(connection: Socket): Promise<void> {
+    await this.#connect(connection, { config: "" });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -52,7 +34,8 @@ export class PluginConnections implements AsyncDisposable {
     await this.#stack.disposeAsync();
   }
 
-  async #launch(installed: InstalledPlugin): Promise<void> {
+  /** Starts a plugin; resolves when it has joined or failed. Never rejects. */
+  async launch(installed: InstalledPlugin): Promise<void> {
     const { identity, config, path } = installed;
     try {
       const launched = launch(installed);

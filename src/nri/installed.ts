@@ -3,7 +3,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { duplexOf, openSocketPair } from "../linux/pipe.ts";
 import { type Child, spawnProcess } from "../linux/spawn.ts";
-import { checkIdentity, type PluginIdentity } from "./plugin.ts";
+import { checkIdentity, type PluginIdentity } from "./identity.ts";
 
 /** A plugin that is started with the daemon. */
 export interface InstalledPlugin {

@@ -18,12 +18,22 @@ export async function listenForPlugins(
 ): Promise<AsyncDisposable> {
   await Deno.mkdir(path.slice(0, path.lastIndexOf("/")) || "/", { recursive: true, mode: DIRECTORY_MODE });
   await removeLeftover(path);
-  const server = createServer(onConnection);
+  const connections = new Set<Socket>();
+  const server = createServer((connection) => {
+    connections.add(connection);
+    connection.once("close", () => connections.delete(connection));
+    onConnection(connection);
+  });
   server.on("error", (error) => log.error(`NRI: listening socket: ${messageOf(error)}`, { socket: path }));
   await listen(server, path);
   await Deno.chmod(path, SOCKET_MODE);
   return {
-    [Symbol.asyncDispose]: () => new Promise((resolve) => void server.close(() => resolve())),
+    [Symbol.asyncDispose]: async (): Promise<void> => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      server.close(() => resolve());
+      for (const connection of connections) connection.destroy();
+      await promise;
+    },
   };
 }
 

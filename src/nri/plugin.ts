@@ -15,6 +15,7 @@ import {
   UpdateContainersRequest,
   UpdateContainersResponse,
 } from "./gen/nri.ts";
+import { checkIdentity, type PluginIdentity } from "./identity.ts";
 import { type Codec, message } from "./message.ts";
 import { CODE, PluginSocket } from "./plugin_socket.ts";
 
@@ -39,13 +40,6 @@ const STATE_CHANGES: ReadonlySet<EventName> = new Set([
   "RemoveContainer",
 ]);
 const VALID_EVENTS = (1 << Object.keys(EVENTS).length) - 1;
-
-/** Index and name, by which plugins are ordered and known. */
-export interface PluginIdentity {
-  /** Two digits. */
-  readonly index: string;
-  readonly name: string;
-}
 
 /** What a plugin is told of us, and how long it may take. */
 export interface PluginTerms {
@@ -196,14 +190,20 @@ export class Plugin {
     return method.responseType.decode(await this.callEncoded(method.name, payload, options));
   }
 
-  /** {@link call} with messages as bytes. */
+  /** {@link call} with messages as bytes. @param options.timeoutMs default: that of requests */
   async callEncoded(
     method: string,
     payload: Uint8Array,
-    options: { readonly signal?: AbortSignal } = {},
+    options: { readonly signal?: AbortSignal; readonly timeoutMs?: number } = {},
   ): Promise<Uint8Array> {
-    const { requestTimeoutMs: timeoutMs } = this.options.terms;
+    const { timeoutMs = this.options.terms.requestTimeoutMs } = options;
     return await this.socket.call({ service: PluginDefinition.fullName, method, payload }, { ...options, timeoutMs });
+  }
+
+  /** How long it may take over the state of the whole node: that is a part of joining, and more work than an event. */
+  get synchronizationTimeoutMs(): number {
+    const { registrationTimeoutMs, requestTimeoutMs } = this.options.terms;
+    return Math.max(registrationTimeoutMs, requestTimeoutMs);
   }
 
   async #configure(): Promise<void> {
@@ -267,15 +267,6 @@ function identityOf(request: RegisterPluginRequest, given: PluginIdentity | unde
   const { pluginIdx: index, pluginName: name } = request;
   checkIdentity({ index, name });
   return { index, name };
-}
-
-/** @throws InvalidArgumentError unless the index has two digits and the name consists of letters, digits and `-_.+` */
-export function checkIdentity({ index, name }: PluginIdentity): void {
-  if (!/^[0-9]{2}$/.test(index)) {
-    throw new InvalidArgumentError(`plugin index ${JSON.stringify(index)}: not two digits`);
-  }
-  if (/^[A-Za-z0-9_.+-]+$/.test(name)) return;
-  throw new InvalidArgumentError(`plugin name ${JSON.stringify(name)}: letters, digits and -_.+ are allowed`);
 }
 
 function uncapitalized<Name extends EventName>(event: Name): Uncapitalize<Name> {

@@ -1,12 +1,13 @@
+import type { Socket } from "node:net";
 import { FailedPreconditionError } from "../base/errors.ts";
 import { KeyedMutex } from "../base/keyed_mutex.ts";
 import type { Logger } from "../base/logger.ts";
-import { type ConnectionOptions, PluginConnections } from "./connections.ts";
+import { PluginConnections } from "./connections.ts";
 import { CreationResult } from "./creation_result.ts";
 import { validateByRules, type ValidatorRules } from "./default_validator.ts";
 import { PluginRefusal } from "./errors.ts";
 import type { EventName } from "./events.ts";
-import { Gate } from "./gate.ts";
+import type { Gate } from "./gate.ts";
 import {
   Container,
   type ContainerAdjustment,
@@ -21,9 +22,10 @@ import {
   type UpdateContainersResponse,
   type ValidateContainerAdjustmentRequest,
 } from "./gen/nri.ts";
+import type { InstalledPlugin } from "./installed.ts";
 import { message } from "./message.ts";
 import { Owners } from "./owners.ts";
-import type { Plugin, RequestOf } from "./plugin.ts";
+import type { Plugin, PluginTerms, RequestOf } from "./plugin.ts";
 import { type RuntimeState, synchronize } from "./synchronize.ts";
 import { type RequestedUpdate, UpdateResult } from "./update_result.ts";
 
@@ -44,13 +46,21 @@ export interface PluginRuntime {
    * @returns those that failed
    */
   update(updates: readonly ContainerUpdate[]): Promise<ReadonlyArray<{ update: ContainerUpdate; reason: string }>>;
-  /** Stops containers; ids that are not known are passed over. */
+  /** Stops containers; ids that are not known are passed over. Never rejects. */
   evict(evictions: readonly ContainerEviction[]): Promise<void>;
 }
 
-export interface PluginsOptions extends ConnectionOptions {
+export interface PluginsOptions {
+  readonly terms: PluginTerms;
   /** Rules of the built-in validator, when it is on. */
   readonly validator?: ValidatorRules;
+}
+
+export interface PluginsDeps {
+  readonly runtime: PluginRuntime;
+  readonly log: Logger;
+  /** Inside of it is what is being made: neither in the state that a new plugin is told, nor will it hear of it as an event. */
+  readonly gate: Gate;
 }
 
 interface Call {
@@ -69,30 +79,28 @@ const ALL = "all";
  */
 export class Plugins implements AsyncDisposable {
   #plugins: readonly Plugin[] = [];
-  #connections: PluginConnections | undefined;
   readonly #turns = new KeyedMutex<typeof ALL>();
-  readonly #gate = new Gate();
+  readonly #connections: PluginConnections;
 
-  private constructor(
-    private readonly options: PluginsOptions,
-    private readonly deps: { readonly runtime: PluginRuntime; readonly log: Logger },
-  ) {}
-
-  /** Starts the installed plugins and listens for others. @throws FailedPreconditionError when the socket is taken */
-  static async start(
-    options: PluginsOptions,
-    deps: { readonly runtime: PluginRuntime; readonly log: Logger },
-  ): Promise<Plugins> {
-    const plugins = new Plugins(options, deps);
-    plugins.#connections = await PluginConnections.start(options, {
+  constructor(private readonly options: PluginsOptions, private readonly deps: PluginsDeps) {
+    this.#connections = new PluginConnections(options.terms, {
       log: deps.log,
-      join: (plugin) => plugins.#join(plugin),
+      join: (plugin) => this.#join(plugin),
       leave: (plugin) => {
-        plugins.#plugins = plugins.#plugins.filter((one) => one !== plugin);
+        this.#plugins = this.#plugins.filter((one) => one !== plugin);
       },
-      update: (plugin, request) => plugins.#updateUnasked(plugin, request),
+      update: (plugin, request) => this.#updateUnasked(plugin, request),
     });
-    return plugins;
+  }
+
+  /** Takes a connection of a plugin that was started elsewhere. Never rejects. */
+  async accept(connection: Socket): Promise<void> {
+    await this.#connections.accept(connection);
+  }
+
+  /** Starts a plugin; resolves when it has joined or failed. Never rejects. */
+  async launch(installed: InstalledPlugin): Promise<void> {
+    await this.#connections.launch(installed);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -100,21 +108,13 @@ export class Plugins implements AsyncDisposable {
     await Promise.allSettled(
       this.#plugins.map((plugin) => plugin.call(PluginDefinition.methods.shutdown, {}, { signal })),
     );
-    await this.#connections?.[Symbol.asyncDispose]();
+    await this.#connections[Symbol.asyncDispose]();
   }
 
   /** Whether relaying this event does anything. */
   wants(event: EventName): boolean {
     if (event === "CreateContainer" && this.options.validator !== undefined) return true;
     return this.#plugins.some((plugin) => plugin.handles(event));
-  }
-
-  /**
-   * Keeps plugins from joining until it is disposed: what is being made is neither in the state that they are told, nor would they
-   * hear of it as an event.
-   */
-  hold(call: Call = {}): Promise<Disposable> {
-    return this.#gate.enter(call);
   }
 
   /** @throws PluginRefusal when a plugin says no; PluginLost; the signal's reason */
@@ -200,8 +200,8 @@ export class Plugins implements AsyncDisposable {
   }
 
   async #join(plugin: Plugin): Promise<void> {
-    const { runtime, log } = this.deps;
-    using _pause = await this.#gate.pause();
+    const { runtime, log, gate } = this.deps;
+    using _pause = await gate.pause();
     using _turn = await this.#turns.acquire(ALL);
     const updates = await synchronize(plugin, await runtime.state());
     if (plugin.isClosed) throw new FailedPreconditionError(`plugin ${plugin.fullName} left while it was synchronized`);
@@ -248,7 +248,8 @@ export class Plugins implements AsyncDisposable {
     for (const { update, reason } of failed) {
       log.warn(`NRI: plugin ${plugin.fullName}: update of container ${update.containerId} failed: ${reason}`);
     }
-    await runtime.evict(request.evict);
+    // Not awaited: its end is an event, whose turn may come only after the one that the plugin is handling now.
+    void runtime.evict(request.evict);
     return { failed: failed.map(({ update }) => update) };
   }
 }

@@ -28,8 +28,9 @@ export interface RuntimeState {
  */
 export async function synchronize(plugin: Plugin, state: RuntimeState): Promise<ContainerUpdate[]> {
   const requests = await encodeState(state);
+  const { synchronizationTimeoutMs: timeoutMs } = plugin;
   for (const [i, request] of requests.entries()) {
-    const answer = await plugin.callEncoded(PluginDefinition.methods.synchronize.name, request);
+    const answer = await plugin.callEncoded(PluginDefinition.methods.synchronize.name, request, { timeoutMs });
     const { update, more } = SynchronizeResponse.decode(answer);
     if (i === requests.length - 1) return update;
     if (more && update.length === 0) continue;

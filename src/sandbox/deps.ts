@@ -4,6 +4,7 @@ import type { ResourceLimits } from "../base/resources.ts";
 import type { AnnotationGate } from "../config/annotation_gate.ts";
 import type { RecordStore } from "../state/record_store.ts";
 import type { InfraProcesses, NamespacePins, PodCgroups, PodContainers, PodMounts, PodNetworking } from "./ports.ts";
+import type { PodPlugins } from "./plugins.ts";
 import type { SandboxRecord } from "./types.ts";
 
 /** What the verbs of this folder work with. */
@@ -19,6 +20,8 @@ export interface SandboxDeps {
   readonly killNaming: (id: string) => Promise<void>;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Absent: nobody is asked or told. */
+  readonly plugins?: PodPlugins;
   /** Pods keep their files in `<runDirectory>/<id>`. */
   readonly runDirectory: string;
   /** Which annotations of a pod count. */

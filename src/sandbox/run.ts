@@ -37,6 +37,7 @@ export async function runSandbox(
     await build(deps, record, context);
     return record.id;
   } catch (error) {
+    await deps.plugins?.notRun(deps.records.get(record.id) ?? record);
     await tearDownSandbox(deps, deps.records.get(record.id) ?? record).catch((left) => {
       deps.log.error(
         `cleaning up after a failed run did not finish; a retry or a restart repeats it: ${messageOf(left)}`,
@@ -108,12 +109,16 @@ async function build(deps: SandboxDeps, first: SandboxRecord, context: Operation
   context.stage("sandbox container runtime creation");
   const infra = modes.pid.kind === "pod" ? await deps.infra.start(record, context) : undefined;
   context.signal.throwIfAborted();
-  await deps.records.update(id, (now) => ({
+  const finish = (now: SandboxRecord): SandboxRecord => ({
     ...now,
     state: "ready",
     ips,
     ...(infra === undefined ? {} : { infra, namespaces: { ...now.namespaces, pid: `/proc/${infra.pid}/ns/pid` } }),
-  }));
+  });
+  context.stage("asking plugins");
+  await deps.plugins?.running(finish(record), context);
+  await deps.records.update(id, finish);
+  deps.plugins?.ran(record);
 }
 
 /** The node's defaults for the namespaces that the pod has of its own. */

@@ -79,7 +79,9 @@ export class Sandboxes {
     const containers = await this.deps.containers.ofSandbox(found.id);
     await Promise.all(containers.map((container) => this.deps.containers.remove(container.id, context)));
     context.stage("sandbox removal");
-    await tearDownSandbox(this.deps, this.deps.records.get(found.id) ?? found);
+    const record = this.deps.records.get(found.id) ?? found;
+    await tearDownSandbox(this.deps, record);
+    await this.deps.plugins?.removed(record);
   }
 
   /** The pod with this id or unique prefix; those that are being made are not there yet. */

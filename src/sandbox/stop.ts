@@ -27,6 +27,8 @@ export async function stopSandbox(
     ),
   ]);
   for (const result of results) if (result.status === "rejected") throw result.reason;
+  context.stage("telling plugins");
+  await deps.plugins?.stopped(deps.records.get(record.id) ?? marked);
   context.stage("releasing its namespaces");
   await releaseHost(deps, deps.records.get(record.id) ?? marked);
 }

@@ -25,6 +25,7 @@ export const RANK: Readonly<Record<string, number>> = {
   sandbox: 5,
   cri: 6,
   status: 6,
+  plugins: 6,
   "socket.ts": 7,
   "operations.ts": 7,
   "figures.ts": 7.2,

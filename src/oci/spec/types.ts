@@ -33,6 +33,21 @@ export interface OciProcess {
   readonly apparmorProfile?: string;
   readonly oomScoreAdj?: number;
   readonly selinuxLabel?: string;
+  /** Runtime specification 1.1. */
+  readonly ioPriority?: { readonly class: string; readonly priority: number };
+  /** Runtime specification 1.1. */
+  readonly scheduler?: OciScheduler;
+}
+
+/** sched_setattr(2), with names for policy and flags. */
+export interface OciScheduler {
+  readonly policy: string;
+  readonly nice?: number;
+  readonly priority?: number;
+  readonly flags?: readonly string[];
+  readonly runtime?: number;
+  readonly deadline?: number;
+  readonly period?: number;
 }
 
 export interface OciCapabilities {
@@ -97,17 +112,32 @@ export interface OciDeviceRule {
 
 export interface OciResources {
   readonly devices?: readonly OciDeviceRule[];
-  readonly memory?: { readonly limit?: number; readonly swap?: number };
+  readonly memory?: OciMemory;
   readonly cpu?: {
     readonly shares?: number;
     readonly quota?: number;
     readonly period?: number;
+    readonly realtimeRuntime?: number;
+    readonly realtimePeriod?: number;
     readonly cpus?: string;
     readonly mems?: string;
   };
   readonly pids?: { readonly limit: number };
   readonly hugepageLimits?: ReadonlyArray<{ readonly pageSize: string; readonly limit: number }>;
   readonly unified?: Readonly<Record<string, string>>;
+  /** Passed through. */
+  readonly blockIO?: unknown;
+}
+
+export interface OciMemory {
+  readonly limit?: number;
+  readonly reservation?: number;
+  readonly swap?: number;
+  readonly kernel?: number;
+  readonly kernelTCP?: number;
+  readonly swappiness?: number;
+  readonly disableOOMKiller?: boolean;
+  readonly useHierarchy?: boolean;
 }
 
 /** Classes of cache and memory bandwidth (resctrl). */
@@ -136,4 +166,8 @@ export interface OciLinux {
   readonly readonlyPaths?: readonly string[];
   readonly mountLabel?: string;
   readonly intelRdt?: OciIntelRdt;
+  /** Name on the host -> the device in the container. Runtime specification 1.3. */
+  readonly netDevices?: Readonly<Record<string, { readonly name?: string }>>;
+  /** set_mempolicy(2). Runtime specification 1.3. */
+  readonly memoryPolicy?: { readonly mode: string; readonly nodes?: string; readonly flags?: readonly string[] };
 }

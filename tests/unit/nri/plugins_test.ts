@@ -21,7 +21,8 @@ import {
   ValidateContainerAdjustmentResponse,
 } from "../../../src/nri/gen/nri.ts";
 import { message } from "../../../src/nri/message.ts";
-import { type PluginRuntime, Plugins, type PluginsOptions } from "../../../src/nri/plugins.ts";
+import { type DoorOptions, PluginDoor } from "../../../src/nri/door.ts";
+import type { PluginRuntime, Plugins } from "../../../src/nri/plugins.ts";
 import { FakePlugin, type Handlers, StatusError } from "../../fakes/nri_plugin.ts";
 
 const EMPTY = new Uint8Array();
@@ -32,6 +33,8 @@ const LONG_MS = 10_000;
 const SHORT_MS = 100;
 
 interface Stand extends AsyncDisposable {
+  readonly door: PluginDoor;
+  /** Once one has connected. */
   readonly plugins: Plugins;
   readonly socketPath: string;
   readonly runtime: { updates: ContainerUpdate[]; evicted: string[]; containers: Container[] };
@@ -42,7 +45,7 @@ interface Stand extends AsyncDisposable {
 type Policy = ConfigureResponse["failurePolicy"];
 
 async function stand(
-  options: { requestTimeoutMs?: number; registrationTimeoutMs?: number } & Partial<PluginsOptions> = {},
+  options: { requestTimeoutMs?: number; registrationTimeoutMs?: number } & Partial<DoorOptions> = {},
 ): Promise<Stand> {
   const directory = await Deno.makeTempDir();
   const socketPath = `${directory}/nri/nri.sock`;
@@ -68,16 +71,21 @@ async function stand(
       if (name !== undefined) joined.get(name)?.();
     },
   };
-  const plugins = await Plugins.start({
+  const door = new PluginDoor({
     socketPath,
     pluginDirectory: `${directory}/none`,
     configDirectory: `${directory}/none`,
     terms: { runtimeName: "cri-o", runtimeVersion: "1.2.3", registrationTimeoutMs, requestTimeoutMs },
     ...rest,
   }, { runtime, log });
+  await door.open();
   const fakes: FakePlugin[] = [];
   return {
-    plugins,
+    door,
+    get plugins(): Plugins {
+      assert.ok(door.plugins !== undefined);
+      return door.plugins;
+    },
     socketPath,
     runtime: seen,
     join: async (name, events, handlers, failurePolicy) => {
@@ -94,7 +102,7 @@ async function stand(
       return plugin;
     },
     [Symbol.asyncDispose]: async () => {
-      await plugins[Symbol.asyncDispose]();
+      await door[Symbol.asyncDispose]();
       await Promise.all(fakes.map((fake) => fake.closed));
       await Deno.remove(directory, { recursive: true });
     },
@@ -315,7 +323,7 @@ Deno.test("Plugins lets none join while something is being made, and starts noth
   const order: string[] = [];
   const synchronizing = Promise.withResolvers<void>();
   const release = Promise.withResolvers<void>();
-  const hold = await it.plugins.hold();
+  const hold = await it.door.hold();
   const joining = it.join("10-a", [], {
     Synchronize: async () => {
       order.push("synchronize");
@@ -328,7 +336,7 @@ Deno.test("Plugins lets none join while something is being made, and starts noth
   order.push("made");
   hold[Symbol.dispose]();
   await synchronizing.promise;
-  const entered = it.plugins.hold().then((next) => {
+  const entered = it.door.hold().then((next) => {
     order.push("next");
     next[Symbol.dispose]();
   });
@@ -425,7 +433,7 @@ Deno.test("Plugins does not take the socket from a daemon that listens on it, an
   dead.close();
   {
     await using second = await stand({ socketPath: `${other}/nri.sock` });
-    assert.ok(!second.plugins.wants("RunPodSandbox"));
+    assert.equal(second.door.plugins, undefined);
     const { mode } = await Deno.stat(`${other}/nri.sock`);
     assert.equal((mode ?? 0) & 0o777, 0o600);
   }
