@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { systemClock } from "./base/clock.ts";
+import { systemClock, within } from "./base/clock.ts";
 import type { Logger } from "./base/logger.ts";
 import { every } from "./base/periodic.ts";
 import type { CgroupDriver } from "./cgroup/paths.ts";
@@ -14,7 +14,7 @@ import { CgroupTree } from "./cgroup/tree.ts";
 import type { Config } from "./config/schema.ts";
 import { ContainerMetricsReader, detailKinds, METRIC_SETS, type MetricSet } from "./container/metrics.ts";
 import { ProcessFiguresReader } from "./container/process_figures.ts";
-import { ContainerStatsReader } from "./container/stats.ts";
+import { ContainerStatsReader, type LayerUsage } from "./container/stats.ts";
 import type { MetricsOperations, StatsOperations } from "./cri/operations.ts";
 import { BlockDeviceNames } from "./linux/block_devices.ts";
 import type { Host } from "./linux/host.ts";
@@ -81,7 +81,7 @@ function openStats(config: Config, { pods, store, log, cgroups, interfaces }: Sh
   // The same name as in ImageFsInfo: the kubelet looks a file system up once by it.
   const layers = {
     mountpoint: `${config.crio.root}/overlay-images`,
-    usage: (id: string): Promise<{ bytes: number; inodes: number }> => store.layerUsage(id),
+    usage: (id: string): Promise<LayerUsage> => store.layerUsage(id),
   };
   const containers = new ContainerStatsReader({ driver, cgroups, layers, clock, log });
   const sandboxes = new SandboxStatsReader({
@@ -122,7 +122,7 @@ async function openMetrics(
       processes: new ProcessFiguresReader({ processes: (cgroup) => tree.processes(cgroup), clock, maxAgeMs }),
       filesystem: {
         size: () => filesystemStats(config.crio.root),
-        used: async ({ id }) => (await within(store.layerUsage(id), LAYER_WAIT_MS))?.bytes,
+        used: ({ id }) => within(store.layerUsage(id), LAYER_WAIT_MS),
       },
       clock,
       log,
@@ -134,15 +134,4 @@ async function openMetrics(
 /** `all` is each of them. */
 function metricSets(names: readonly string[]): ReadonlySet<MetricSet> {
   return new Set(METRIC_SETS.filter((set) => names.includes(set) || names.includes("all")));
-}
-
-/** What the promise gives, or undefined when that takes longer. */
-async function within<Value>(promise: Promise<Value>, ms: number): Promise<Value | undefined> {
-  const late = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => late.resolve(undefined), ms);
-  try {
-    return await Promise.race([promise, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -31,3 +31,14 @@ export function sleep(ms: number, options: { signal?: AbortSignal } = {}): Promi
   signal?.addEventListener("abort", onAbort, { once: true });
   return promise;
 }
+
+/** What the promise gives, or undefined when that takes longer; leaves no timer behind. */
+export async function within<Value>(promise: Promise<Value>, ms: number): Promise<Value | undefined> {
+  const late = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => late.resolve(undefined), ms);
+  try {
+    return await Promise.race([promise, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

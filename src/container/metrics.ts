@@ -6,6 +6,7 @@ import { type CgroupDriver, containerCgroup } from "../cgroup/paths.ts";
 import type { CgroupDetails, DetailKind } from "../cgroup/stats/cgroup_details.ts";
 import type { CgroupStats } from "../cgroup/stats/cgroup_stats.ts";
 import type { ProcessFigures, ProcessFiguresReader } from "./process_figures.ts";
+import type { LayerUsage } from "./stats.ts";
 import type { ContainerRecord } from "./types.ts";
 
 /** Sets of metrics, as `included_pod_metrics` names them. */
@@ -44,7 +45,7 @@ export interface FilesystemFigures {
   readonly totalInodes: number;
   readonly freeInodes: number;
   /** Absent while it is being measured for the first time. */
-  readonly usedBytes?: number;
+  readonly used?: LayerUsage;
 }
 
 /** All that the metrics of a container are made of; what no set asks for is absent. */
@@ -68,9 +69,9 @@ export interface ContainerMetricsDeps {
   readonly processes: Pick<ProcessFiguresReader, "read" | "retain">;
   readonly filesystem: {
     /** Of the file system of writable layers. */
-    size(): Omit<FilesystemFigures, "atNanos" | "usedBytes">;
-    /** Bytes of a container's writable layer; undefined when that is not known soon. */
-    used(record: ContainerRecord): Promise<number | undefined>;
+    size(): Omit<FilesystemFigures, "atNanos" | "used">;
+    /** What a container's writable layer takes; undefined when that is not known soon. */
+    used(record: ContainerRecord): Promise<LayerUsage | undefined>;
   };
   readonly clock: Clock;
   readonly log: Logger;
@@ -136,8 +137,8 @@ export class ContainerMetricsReader {
 
   async #filesystem(record: ContainerRecord): Promise<FilesystemFigures> {
     const { filesystem, clock } = this.deps;
-    const usedBytes = await filesystem.used(record);
+    const used = await filesystem.used(record);
     const figures = { ...filesystem.size(), atNanos: clock.nowNanos() };
-    return usedBytes === undefined ? figures : { ...figures, usedBytes };
+    return used === undefined ? figures : { ...figures, used };
   }
 }

@@ -17,12 +17,20 @@ export interface ContainerStats {
 
 /** What a container has written to its root file system. */
 export interface WritableLayer {
-  /** Nanoseconds since the epoch. */
+  /** When it was measured, nanoseconds since the epoch; now while it is being measured for the first time. */
   readonly atNanos: bigint;
   /** The file system that holds it. */
   readonly mountpoint: string;
   /** Absent while it is being measured for the first time. */
   readonly usage?: { readonly bytes: number; readonly inodes: number };
+}
+
+/** A measurement of a writable layer. */
+export interface LayerUsage {
+  readonly bytes: number;
+  readonly inodes: number;
+  /** When it was made, nanoseconds since the epoch. */
+  readonly atNanos: bigint;
 }
 
 /** Where the figures come from. */
@@ -36,7 +44,7 @@ export interface ContainerStatsDeps {
     /** Names the file system of writable layers, as ImageFsInfo does. */
     readonly mountpoint: string;
     /** Throws NotFoundError for a container that is gone. */
-    usage(containerId: string): Promise<{ readonly bytes: number; readonly inodes: number }>;
+    usage(containerId: string): Promise<LayerUsage>;
   };
   readonly clock: Clock;
   readonly log: Logger;
@@ -87,11 +95,11 @@ export class ContainerStatsReader {
       runs(record) ? this.#figures(record) : undefined,
       Promise.race([this.#layerUsage(record), layerLimit]),
     ]);
-    const layer = { atNanos: clock.nowNanos(), mountpoint: layers.mountpoint };
+    const { mountpoint } = layers;
     return {
       record,
       ...(cgroup === undefined ? {} : { cgroup }),
-      writableLayer: usage === undefined ? layer : { ...layer, usage },
+      writableLayer: usage === undefined ? { atNanos: clock.nowNanos(), mountpoint } : layerOf(usage, mountpoint),
     };
   }
 
@@ -108,7 +116,7 @@ export class ContainerStatsReader {
   }
 
   /** A layer that cannot be measured takes nothing else away from the answer. */
-  async #layerUsage(record: ContainerRecord): Promise<WritableLayer["usage"] | undefined> {
+  async #layerUsage(record: ContainerRecord): Promise<LayerUsage | undefined> {
     try {
       return await this.deps.layers.usage(record.id);
     } catch (error) {
@@ -118,6 +126,10 @@ export class ContainerStatsReader {
       return undefined;
     }
   }
+}
+
+function layerOf({ atNanos, bytes, inodes }: LayerUsage, mountpoint: string): WritableLayer {
+  return { atNanos, mountpoint, usage: { bytes, inodes } };
 }
 
 function runs(record: ContainerRecord): boolean {

@@ -26,7 +26,7 @@ import type {
   SweepReport,
   Usage,
 } from "./types.ts";
-import { UsageMeter } from "./_usage.ts";
+import { UsageMeter } from "./usage_meter.ts";
 
 interface Waiting {
   readonly signal?: AbortSignal;

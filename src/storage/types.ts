@@ -149,6 +149,8 @@ export interface ContainerCreation {
 export interface Usage {
   readonly bytes: number;
   readonly inodes: number;
+  /** When it was measured, nanoseconds since the epoch. */
+  readonly atNanos: bigint;
 }
 
 /** The file system of images and what the store's images take of it. */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type ContainerConfig, LinuxContainerResources, type Metric } from "../../src/cri/gen/api.ts";
+import { KernelCgroup, keyed, near } from "./harness/kernel_cgroup.ts";
 import { message } from "./harness/cri_client.ts";
 import { Crictl } from "./harness/crictl.ts";
 import { Lab } from "./harness/lab.ts";
@@ -66,37 +67,8 @@ async function see(lab: Lab, podId: string): Promise<{ pod: Seen; containers: Ma
   return { pod: new Seen(own.metrics, keys), containers: new Map(containers) };
 }
 
-/** A container's cgroup as the kernel shows it. */
-class Cgroup {
-  private constructor(private readonly lines: readonly string[][]) {}
-
-  static async of(pid: number): Promise<Cgroup> {
-    const text = await Deno.readTextFile(`/proc/${pid}/cgroup`);
-    return new Cgroup(text.trim().split("\n").map((line) => line.split(":")));
-  }
-
-  /** On v2 the hierarchy has no name. */
-  get isUnified(): boolean {
-    return !this.lines.some(([, controllers]) => controllers?.split(",").includes("memory"));
-  }
-
-  async read(controller: string, files: { v1: string; v2: string }): Promise<string> {
-    const own = this.lines.find(([, controllers]) =>
-      this.isUnified ? controllers === "" : controllers?.split(",").includes(controller)
-    );
-    const directory = this.isUnified ? "/sys/fs/cgroup" : `/sys/fs/cgroup/${controller}`;
-    return (await Deno.readTextFile(`${directory}${own?.[2]}/${this.isUnified ? files.v2 : files.v1}`)).trim();
-  }
-}
-
-const keyed = (text: string, key: string): number => Number(new RegExp(`^${key} (\\d+)$`, "m").exec(text)?.[1]);
-
-function near(actual: number, expected: number, tolerance: number): void {
-  assert.ok(Math.abs(actual - expected) <= tolerance, `${actual} is not within ${tolerance} of ${expected}`);
-}
-
 /** Open files of all processes of a container, and those of them that are sockets. */
-async function openFiles(cgroup: Cgroup): Promise<{ processes: number; files: number; sockets: number }> {
+async function openFiles(cgroup: KernelCgroup): Promise<{ processes: number; files: number; sockets: number }> {
   const pids = (await cgroup.read("pids", { v1: "cgroup.procs", v2: "cgroup.procs" })).split("\n");
   let [files, sockets] = [0, 0];
   for (const pid of pids) {
@@ -123,7 +95,7 @@ for (const runtime of ["crun", "runc"] as const) {
       async () => await execText(lab, containerId, "ls", "/done") === "/done" ? true : undefined,
     );
     const pid = await pidOf(lab, containerId);
-    const cgroup = await Cgroup.of(pid);
+    const cgroup = await KernelCgroup.of(pid);
 
     await t.step("labels fit their descriptors, and each series comes once", async () => {
       const { pod: own, containers } = await see(lab, pod.id);
@@ -214,7 +186,7 @@ for (const runtime of ["crun", "runc"] as const) {
       await until("the other to survive", async () => {
         return await execText(lab, patient, "ls", "/done") === "/done" ? true : undefined;
       });
-      const other = await Cgroup.of(await pidOf(lab, patient));
+      const other = await KernelCgroup.of(await pidOf(lab, patient));
       const kills = keyed(await other.read("memory", { v1: "memory.oom_control", v2: "memory.events" }), "oom_kill");
       assert.ok(kills >= 1, `${kills}`);
       const { containers } = await see(lab, pod.id);

@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
-import { ContainerState } from "../../src/cri/gen/api.ts";
+import { ContainerState, LinuxContainerConfig, LinuxContainerResources } from "../../src/cri/gen/api.ts";
+import { message } from "./harness/cri_client.ts";
+import { Crictl } from "./harness/crictl.ts";
+import { KernelCgroup, keyed, near } from "./harness/kernel_cgroup.ts";
 import { Lab } from "./harness/lab.ts";
-import { execText, PodUnderTest, until } from "./harness/tries.ts";
+import { execText, pidOf, PodUnderTest, until } from "./harness/tries.ts";
 
 const MEBI = 1024 * 1024;
+const LIMIT_BYTES = BigInt(128 * MEBI);
 
 /** Takes 50 MiB, writes 5 MiB into its root file system, then says so and waits. */
 const HUNGRY = `x=$(head -c ${50 * MEBI} /dev/zero | tr '\\0' x); head -c ${5 * MEBI} /dev/zero > /data; ` +
@@ -20,7 +24,13 @@ for (const runtime of ["crun", "runc"] as const) {
     const { client } = lab.daemon;
     await lab.pull();
     const pod = await PodUnderTest.run(lab, "hungry");
-    const containerId = await pod.start({ command: ["/bin/sh", "-c", HUNGRY] });
+    const containerId = await pod.start({
+      command: ["/bin/sh", "-c", HUNGRY],
+      change: (config) => {
+        const resources = message(LinuxContainerResources, { memoryLimitInBytes: LIMIT_BYTES });
+        config.linux = message(LinuxContainerConfig, { ...config.linux, resources });
+      },
+    });
     await until(
       "the container to be fed",
       async () => await execText(lab, containerId, "ls", "/done") === "/done" ? true : undefined,
@@ -35,6 +45,33 @@ for (const runtime of ["crun", "runc"] as const) {
       assert.ok(Number(stats.writableLayer?.usedBytes?.value) >= 5 * MEBI);
       const ageNanos = BigInt(Date.now()) * 1_000_000n - (stats.cpu?.timestamp ?? 0n);
       assert.ok(ageNanos < 2_000_000_000n, `${ageNanos} ns old`);
+    });
+
+    await t.step("each figure of a container, as the kernel has it", async () => {
+      const { stats } = await client.call("containerStats", { containerId });
+      const pid = await pidOf(lab, containerId);
+      const cgroup = await KernelCgroup.of(pid);
+      const { memory, cpu, writableLayer } = stats ?? {};
+      const usage = Number(await cgroup.read("memory", { v1: "memory.usage_in_bytes", v2: "memory.current" }));
+      const stat = await cgroup.read("memory", { v1: "memory.stat", v2: "memory.stat" });
+      const of = (v1: string, v2: string): number => keyed(stat, cgroup.isUnified ? v2 : v1);
+      near(Number(memory?.usageBytes?.value), usage, 2 * MEBI);
+      near(Number(memory?.workingSetBytes?.value), usage - of("total_inactive_file", "inactive_file"), 2 * MEBI);
+      near(Number(memory?.rssBytes?.value), of("total_rss", "anon"), 2 * MEBI);
+      near(Number(memory?.pageFaults?.value), of("total_pgfault", "pgfault"), 5000);
+      near(Number(memory?.majorPageFaults?.value), of("total_pgmajfault", "pgmajfault"), 100);
+      assert.equal((memory?.availableBytes?.value ?? 0n) + (memory?.workingSetBytes?.value ?? 0n), LIMIT_BYTES);
+      const time = await cgroup.read("cpuacct", { v1: "cpuacct.usage", v2: "cpu.stat" });
+      const nanos = cgroup.isUnified ? keyed(time, "usage_usec") * 1000 : Number(time);
+      near(Number(cpu?.usageCoreNanoSeconds?.value), nanos, 1e9);
+      const upper = /upperdir=([^,\s]+)/.exec(await Deno.readTextFile(`/proc/${pid}/mountinfo`))?.[1] ?? "";
+      const du = async (unit: string): Promise<number> => {
+        const { stdout } = await new Deno.Command("du", { args: ["-s", unit, upper] }).output();
+        return Number(new TextDecoder().decode(stdout).split("\t")[0]);
+      };
+      assert.equal(Number(writableLayer?.usedBytes?.value), await du("--block-size=1"));
+      assert.equal(Number(writableLayer?.inodesUsed?.value), await du("--inodes"));
+      assert.equal(writableLayer?.fsId?.mountpoint, `${lab.directory}/root/overlay-images`);
     });
 
     await t.step("network and processes of a pod, as the pod itself sees them", async () => {
@@ -100,4 +137,31 @@ Deno.test("collection_period: stats are read ahead, and no more often", async ()
   assert.ok(second - first >= least && third - second >= least, `${first} ${second} ${third}`);
   assert.ok(third - second < 2 * PERIOD_MS, `${second} ${third}`);
   await pod.remove();
+});
+
+Deno.test({ name: "crictl stats and statsp", ignore: !await Crictl.isAvailable() }, async () => {
+  await using lab = await Lab.start();
+  const crictl = await Crictl.for(lab.daemon.spec.socketPath);
+  await lab.pull();
+  const pod = await PodUnderTest.run(lab, "seen");
+  const name = "eater";
+  const containerId = await pod.start({ name, command: ["/bin/sh", "-c", HUNGRY] });
+  await until(
+    "the container to be fed",
+    async () => await execText(lab, containerId, "ls", "/done") === "/done" ? true : undefined,
+  );
+  const { stats } = await crictl.json("stats", "--output", "json");
+  assert.deepEqual(stats.map((one: { attributes: { id: string } }) => one.attributes.id), [containerId]);
+  assert.ok(Number(stats[0].memory.workingSetBytes.value) > 45 * MEBI);
+  const table = (await crictl.run("stats", "--id", containerId)).split("\n").at(-1)?.trim().split(/\s+/) ?? [];
+  assert.equal(table[0], containerId.slice(0, 13));
+  assert.equal(table[1], name);
+  const pods = await crictl.json("statsp", "--output", "json", "--id", pod.id);
+  const [seen] = pods.stats;
+  assert.equal(seen.attributes.id, pod.id);
+  assert.ok(Number(seen.linux.memory.usageBytes.value) > 45 * MEBI);
+  assert.ok(Number(seen.linux.network.defaultInterface.rxBytes.value) > 0);
+  assert.ok((await crictl.run("statsp")).includes("seen"));
+  await remove(lab, pod);
+  assert.deepEqual((await crictl.json("stats", "--output", "json")).stats, []);
 });

@@ -166,7 +166,7 @@ Deno.test("lists of 50 pods and their containers come from the kernel, without t
     const containerStats = new ContainerStatsReader({
       driver: "cgroupfs",
       cgroups,
-      layers: { mountpoint: "/", usage: () => Promise.resolve({ bytes: 0, inodes: 0 }) },
+      layers: { mountpoint: "/", usage: () => Promise.resolve({ bytes: 0, inodes: 0, atNanos: 0n }) },
       clock,
       log: silentLogger,
     });

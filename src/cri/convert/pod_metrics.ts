@@ -110,13 +110,13 @@ function memory({ stats, details }: ContainerMetrics): MetricValues[] {
 
 function disk({ filesystem }: ContainerMetrics): MetricValues[] {
   if (filesystem === undefined) return [];
-  const { atNanos, totalBytes, totalInodes, freeInodes, usedBytes } = filesystem;
-  return [at(atNanos, [
+  const { atNanos, totalBytes, totalInodes, freeInodes, used } = filesystem;
+  const size = at(atNanos, [
     { key: "fs_inodes_free", value: freeInodes },
     { key: "fs_inodes_total", value: totalInodes },
     { key: "fs_limit_bytes", value: totalBytes },
-    ...(usedBytes === undefined ? [] : [{ key: "fs_usage_bytes", value: usedBytes }]),
-  ])];
+  ]);
+  return used === undefined ? [size] : [size, at(used.atNanos, [{ key: "fs_usage_bytes", value: used.bytes }])];
 }
 
 function io({ details }: ContainerMetrics): MetricValues[] {

@@ -8,6 +8,7 @@ import { containerRecord, sandboxRecord } from "../../fakes/records.ts";
 const STATS = { atNanos: 2n };
 const DETAILS = { atNanos: 3n, oomKills: 1 };
 const CENSUS = { atNanos: 4n, processes: 1, fileDescriptors: 2, sockets: 3 };
+const USED = { bytes: 9, inodes: 1, atNanos: 5n };
 const SIZE = { totalBytes: 5, totalInodes: 6, freeInodes: 7 };
 
 /** Sources that note who asks them, some of which fail. */
@@ -25,7 +26,7 @@ class Sources {
         read: ({ id, cgroup, initPid }) => this.#answer("processes", `${id} ${cgroup} ${initPid}`, CENSUS),
         retain: (ids) => void this.asked.push(`retain ${[...ids]}`),
       },
-      filesystem: { size: () => SIZE, used: ({ id }) => this.#answer("layer", id, 9) },
+      filesystem: { size: () => SIZE, used: ({ id }) => this.#answer("layer", id, USED) },
       clock: { nowNanos: () => 1n, monotonicMs: () => 0 },
       log: silentLogger,
     });
@@ -69,7 +70,7 @@ Deno.test("ContainerMetricsReader.list() gives all parts of containers that run"
     stats: STATS,
     details: DETAILS,
     processes: CENSUS,
-    filesystem: { ...SIZE, atNanos: 1n, usedBytes: 9 },
+    filesystem: { ...SIZE, atNanos: 1n, used: USED },
   });
   equal(sources.asked[0], `retain ${record.id}`);
 });

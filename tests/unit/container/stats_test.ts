@@ -4,7 +4,7 @@ import { newSandboxId } from "../../../src/base/ids.ts";
 import type { Logger } from "../../../src/base/logger.ts";
 import { silentLogger } from "../../../src/base/logger.ts";
 import type { CgroupStats } from "../../../src/cgroup/stats/cgroup_stats.ts";
-import { type ContainerStatsDeps, ContainerStatsReader } from "../../../src/container/stats.ts";
+import { type ContainerStatsDeps, ContainerStatsReader, type LayerUsage } from "../../../src/container/stats.ts";
 import type { ContainerRecord } from "../../../src/container/types.ts";
 import { someContainer } from "../../fakes/cri_operations.ts";
 
@@ -19,8 +19,7 @@ function reader(
   cgroups: ReadonlyMap<string, CgroupStats>,
   changes: Partial<ContainerStatsDeps["layers"]> & { log?: Logger } = {},
 ): ContainerStatsReader {
-  const usage = changes.usage ??
-    ((): Promise<{ bytes: number; inodes: number }> => Promise.resolve({ bytes: 10, inodes: 2 }));
+  const usage = changes.usage ?? ((): Promise<LayerUsage> => Promise.resolve({ bytes: 10, inodes: 2, atNanos: 41n }));
   return new ContainerStatsReader({
     driver: "cgroupfs",
     cgroups: { read: (path) => Promise.resolve(cgroups.get(path)) },
@@ -41,7 +40,7 @@ Deno.test("ContainerStatsReader.list() gives those that run, in their order", as
   deepEqual(listed[0], {
     record: records[0],
     cgroup: stats(0n),
-    writableLayer: { atNanos: 42n, mountpoint: "/store", usage: { bytes: 10, inodes: 2 } },
+    writableLayer: { atNanos: 41n, mountpoint: "/store", usage: { bytes: 10, inodes: 2 } },
   });
 });
 

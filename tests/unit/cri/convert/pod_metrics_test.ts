@@ -65,7 +65,13 @@ const WHOLE: ContainerMetrics = {
     hugetlb: [{ pageSize: "2MB", usageBytes: 61, peakBytes: 62 }, { pageSize: "1GB", usageBytes: 63 }],
   },
   processes: { atNanos: 4n, processes: 71, fileDescriptors: 72, sockets: 73, openFilesLimit: 74 },
-  filesystem: { atNanos: 5n, totalBytes: 81, totalInodes: 82, freeInodes: 83, usedBytes: 84 },
+  filesystem: {
+    atNanos: 5n,
+    totalBytes: 81,
+    totalInodes: 82,
+    freeInodes: 83,
+    used: { bytes: 84, inodes: 0, atNanos: 1n },
+  },
 };
 
 /** `key{labels}` -> [value, time]. */
@@ -106,7 +112,7 @@ Deno.test("containerMetrics() gives all that the figures hold, each with the tim
     fs_limit_bytes: [81, 5n],
     fs_inodes_total: [82, 5n],
     fs_inodes_free: [83, 5n],
-    fs_usage_bytes: [84, 5n],
+    fs_usage_bytes: [84, 1n],
     "fs_reads_bytes_total{/dev/sda1}": [51, 3n],
     "fs_writes_bytes_total{/dev/sda1}": [52, 3n],
     "fs_reads_total{/dev/sda1}": [53, 3n],

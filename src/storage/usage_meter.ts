@@ -1,3 +1,4 @@
+import { type Clock, systemClock, within } from "../base/clock.ts";
 import { messageOf, NotFoundError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { runCommand } from "../linux/command.ts";
@@ -5,6 +6,9 @@ import type { Usage } from "./types.ts";
 
 /** A measured tree is not measured again within this time. */
 const FRESH_MS = 10_000;
+/** Who asks regularly gets the last measurement while the next one runs; after this time it is worth a short wait. */
+const STALE_MS = 30_000;
+const STALE_WAIT_MS = 80;
 const MEASURE_TIMEOUT_MS = 120_000;
 /** Directories of one du: far below the limit of a command line. */
 const BATCH = 256;
@@ -26,7 +30,7 @@ export class UsageMeter implements AsyncDisposable {
 
   constructor(
     private readonly logger: Logger,
-    private readonly nowMs: () => number = (): number => performance.now(),
+    private readonly clock: Clock = systemClock,
   ) {}
 
   /**
@@ -36,10 +40,11 @@ export class UsageMeter implements AsyncDisposable {
    */
   async measure(path: string): Promise<Usage> {
     const known = this.#known.get(path);
-    if (known !== undefined && this.nowMs() - known.atMs < FRESH_MS) return known.usage;
+    const ageMs = known === undefined ? Infinity : this.clock.monotonicMs() - known.atMs;
+    if (known !== undefined && ageMs < FRESH_MS) return known.usage;
     const run = this.#request(path);
-    if (known !== undefined) return known.usage;
-    await run;
+    if (known !== undefined && ageMs < STALE_MS) return known.usage;
+    await (known === undefined ? run : within(run, STALE_WAIT_MS));
     const usage = this.#known.get(path)?.usage;
     if (usage === undefined) throw new NotFoundError("directory", path);
     return usage;
@@ -75,12 +80,16 @@ export class UsageMeter implements AsyncDisposable {
     // Requests of the same turn go together.
     await Promise.resolve();
     const paths = [...this.#wanted].slice(0, BATCH);
+    const atNanos = this.clock.nowNanos();
     try {
       const [bytes, inodes] = await Promise.all([this.#du("--block-size=1", paths), this.#du("--inodes", paths)]);
       for (const path of paths) {
         const usage = { bytes: bytes.get(path), inodes: inodes.get(path) };
         if (usage.bytes === undefined || usage.inodes === undefined) this.#known.delete(path);
-        else this.#known.set(path, { usage: { bytes: usage.bytes, inodes: usage.inodes }, atMs: this.nowMs() });
+        else {this.#known.set(path, {
+            usage: { bytes: usage.bytes, inodes: usage.inodes, atNanos },
+            atMs: this.clock.monotonicMs(),
+          });}
       }
     } catch (error) {
       if (!this.#stop.signal.aborted) this.logger.warn("cannot measure layers", { error: messageOf(error) });
