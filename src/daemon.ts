@@ -34,6 +34,7 @@ import { type DaemonObserver, Metrics, noMetrics } from "./metrics/metrics.ts";
 import { serveMetrics } from "./metrics/server.ts";
 import { HostPorts } from "./network/host_ports/host_ports.ts";
 import { PodNetwork } from "./network/pod_network.ts";
+import { OciHooks } from "./oci/hooks/hooks.ts";
 import { ExitWatcher, readExit, wasOomKilled } from "./oci/monitor/exits.ts";
 import {
   containerOperations,
@@ -242,6 +243,7 @@ async function buildPods(
     processes,
     node,
     confinement,
+    hooks: new OciHooks(config.runtime.hooksDir, log),
     annotations,
     cdi: new CdiRegistry({ directories: config.runtime.cdiSpecDirs, log }),
     clock: systemClock,

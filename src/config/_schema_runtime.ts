@@ -135,7 +135,6 @@ export const RUNTIME = {
     doc: "Whether devices belong to the user and group that the container runs as.",
   }),
   hooksDir: list("hooks_dir", ["/usr/share/containers/oci/hooks.d"], {
-    built: false,
     doc: "Directories of OCI hook definitions; the later one wins.",
   }),
   defaultMountsFile: text("default_mounts_file", "", {

@@ -8,6 +8,7 @@ import { requestedCdiDevices, withCdiDevices } from "./cdi.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { buildBundleSpec } from "./bundle_spec.ts";
 import { monitorRequest } from "./monitor_request.ts";
+import { withHooks } from "./hooks.ts";
 import type { ContainerImage, PodContext } from "./ports.ts";
 import { initialLimits } from "./limits.ts";
 import { signalNumber } from "./signals.ts";
@@ -140,7 +141,8 @@ async function build(
   // The working directory and the image's volumes need not be in its layers.
   const volumes = node.rules.imageVolumes === "mkdir" ? image.defaults.volumes : [];
   for (const path of [oci.process.cwd, ...volumes]) makeDirectoriesInRoot(rootfs, path);
-  await Deno.writeTextFile(`${record.runDirectory}/config.json`, JSON.stringify(oci), { mode: 0o600 });
+  const complete = await withHooks(oci, input, deps.hooks);
+  await Deno.writeTextFile(`${record.runDirectory}/config.json`, JSON.stringify(complete), { mode: 0o600 });
   if (record.logFile !== "") await Deno.mkdir(dirname(record.logFile), { recursive: true, mode: 0o755 });
 
   context.stage("container runtime creation");

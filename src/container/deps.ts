@@ -5,6 +5,7 @@ import type { RecordStore } from "../state/record_store.ts";
 import type { CdiSource } from "./cdi.ts";
 import type { Confiner } from "./confinement.ts";
 import type { ContainerExit, ContainerExits } from "./exits.ts";
+import type { HookSource } from "./hooks.ts";
 import type {
   CheckpointOffer,
   ContainerCgroups,
@@ -29,6 +30,7 @@ export interface ContainerDeps {
   readonly processes: Processes;
   readonly node: NodeDefaults;
   readonly confinement: Confiner;
+  readonly hooks: HookSource;
   /** Which annotations of a container count. */
   readonly annotations: Pick<AnnotationGate, "forContainer">;
   /** Asked and told when a client changes limits. */

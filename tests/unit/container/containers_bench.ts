@@ -148,6 +148,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
       },
     },
     runtimes: { find: () => runtime },
+    hooks: { select: () => Promise.resolve({}) },
     checkpoints: { refusal: () => undefined, stagingDirectory: `${directory}/staging` },
     cgroups: {
       containerPath: (parent, id) => `${parent}/crio-${id}`,
