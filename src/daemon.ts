@@ -14,6 +14,7 @@ import { type ContainerExit, ContainerExits } from "./container/exits.ts";
 import { openHandlers } from "./container/handlers.ts";
 import { NodeCgroups } from "./container/node_cgroups.ts";
 import { assignments, nodeDefaults } from "./container/node_defaults.ts";
+import { openImageVolumes } from "./container/volumes/image_volumes.ts";
 import { NodeProcesses } from "./container/node_processes.ts";
 import type { ImageSource } from "./container/ports.ts";
 import { StoreRootfs } from "./container/store_rootfs.ts";
@@ -88,6 +89,8 @@ interface Places {
   readonly records: string;
   readonly sandboxes: string;
   readonly runtime: string;
+  /** Beside the exit files, where tools look for it. */
+  readonly imageVolumes: string;
   readonly cniCache: string;
 }
 
@@ -162,6 +165,7 @@ async function makePlaces(config: Config): Promise<Places> {
     records: `${root}/crio`,
     sandboxes: `${runRoot}/crio/sandboxes`,
     runtime: `${runRoot}/crio/runtime`,
+    imageVolumes: `${config.runtime.containerExitsDir.replace(/\/[^/]*\/*$/, "")}/image-volumes`,
     // A second daemon on other roots must not take the first one's attachments for garbage.
     cniCache: root === DEFAULT_GRAPH_ROOT ? DEFAULT_CNI_CACHE : `${root}/crio/cni`,
   };
@@ -231,6 +235,7 @@ async function buildPods(
   const cgroups = new NodeCgroups(driver, tree);
   const processes = new NodeProcesses();
   const annotations = new AnnotationGate(config);
+  const imageVolumes = openImageVolumes(places.imageVolumes, { store, images, records: containerRecords, log });
   const containers = new Containers({
     records: containerRecords,
     exits: new ContainerExits({ records: containerRecords, log }),
@@ -244,6 +249,7 @@ async function buildPods(
     node,
     confinement,
     hooks: new OciHooks(config.runtime.hooksDir, log),
+    imageVolumes,
     annotations,
     cdi: new CdiRegistry({ directories: config.runtime.cdiSpecDirs, log }),
     clock: systemClock,

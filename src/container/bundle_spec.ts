@@ -10,10 +10,11 @@ import type { Confiner } from "./confinement.ts";
 import { grantedDevices } from "./devices.ts";
 import { containerMounts } from "./mounts.ts";
 import type { ContainerImage, ContainerRuntime, NodeDefaults, PodContext } from "./ports.ts";
-import { runsSystemd, SYSTEMD_ENVIRONMENT } from "./systemd_mounts.ts";
+import { runsSystemd, SYSTEMD_ENVIRONMENT } from "./volumes/systemd_mounts.ts";
 import type { ContainerRecord, ContainerSpec, PidMode, ReportedMount } from "./types.ts";
 import { systemdProperties } from "./systemd_properties.ts";
 import type { ResolvedUser } from "./user.ts";
+import type { VolumeContext } from "./volumes/volumes.ts";
 
 /** Everything that shapes a container's runtime configuration. */
 export interface BundleInput {
@@ -32,6 +33,8 @@ export interface BundleInput {
   /** What the runtime of this container can do. */
   readonly handler: ContainerRuntime["features"];
   readonly log: Logger;
+  /** Mounts an image for the container's volume with this number. */
+  readonly openImage: VolumeContext["openImage"];
   /** Pid of the container whose PID namespace is joined, for the mode `target`. */
   readonly targetPid: number | undefined;
 }

@@ -271,9 +271,11 @@ export class Containers {
     for (const record of this.deps.records.values()) if (record.state !== "creating") yield record;
   }
 
-  /** Whether a container uses this image. */
+  /** Whether a container is made of this image, or has it as a volume. */
   usesImage(imageId: string): boolean {
-    for (const record of this.deps.records.values()) if (record.imageId === imageId) return true;
+    for (const record of this.deps.records.values()) {
+      if (record.imageId === imageId || record.imageVolumes?.includes(imageId)) return true;
+    }
     return false;
   }
 

@@ -16,6 +16,7 @@ import { tearDownContainer } from "./teardown.ts";
 import { transition } from "./transitions.ts";
 import type { ContainerRecord, ContainerSpec } from "./types.ts";
 import { resolveUser } from "./user.ts";
+import type { VolumeContext } from "./volumes/volumes.ts";
 
 /** Account files of real images are a few kilobytes; what is longer is cut. */
 const ACCOUNT_FILE_BYTES = 1024 * 1024;
@@ -131,9 +132,11 @@ async function build(
   const { node, confinement, log } = deps;
   const runtime = deps.runtimes.find(record.runtimeHandler);
   const { features: handler, minMemoryBytes } = runtime;
+  const openImage: VolumeContext["openImage"] = (volume, index) =>
+    deps.imageVolumes.open(record, volume, { ...context, place: `${record.runDirectory}/image-volumes/${index}` });
   const input = {
     ...{ pod, spec, image, user, rootfs, record, annotations, targetPid },
-    ...{ node, confinement, handler, minMemoryBytes, log },
+    ...{ node, confinement, handler, minMemoryBytes, log, openImage },
   };
   const bundle = await buildBundleSpec(input);
   const asked = await withCdiDevices(bundle.spec, requestedCdiDevices(spec), deps.cdi);

@@ -6,6 +6,7 @@ import type { CdiSource } from "./cdi.ts";
 import type { Confiner } from "./confinement.ts";
 import type { ContainerExit, ContainerExits } from "./exits.ts";
 import type { HookSource } from "./hooks.ts";
+import type { ImageVolumes } from "./volumes/image_volumes.ts";
 import type {
   CheckpointOffer,
   ContainerCgroups,
@@ -31,6 +32,7 @@ export interface ContainerDeps {
   readonly node: NodeDefaults;
   readonly confinement: Confiner;
   readonly hooks: HookSource;
+  readonly imageVolumes: Pick<ImageVolumes, "open" | "release" | "sweep">;
   /** Which annotations of a container count. */
   readonly annotations: Pick<AnnotationGate, "forContainer">;
   /** Asked and told when a client changes limits. */

@@ -1,10 +1,10 @@
 import { cleanPath, defaultMounts, mergeMounts, uncovered } from "../oci/spec/mounts.ts";
 import type { OciMount } from "../oci/spec/types.ts";
 import type { BundleInput } from "./bundle_spec.ts";
-import { copyDefaultMounts } from "./default_mounts.ts";
-import { runsSystemd, systemdMounts } from "./systemd_mounts.ts";
+import { copyDefaultMounts } from "./volumes/default_mounts.ts";
+import { runsSystemd, systemdMounts } from "./volumes/systemd_mounts.ts";
 import type { ReportedMount } from "./types.ts";
-import { resolveVolumes } from "./volumes.ts";
+import { resolveVolumes } from "./volumes/volumes.ts";
 
 /** Some nodes do not mount it: then the container mounts the queues of the node's IPC namespace itself. */
 const QUEUES = "/dev/mqueue";
@@ -24,11 +24,11 @@ export interface ContainerMounts {
  * @throws InvalidArgumentError, FailedPreconditionError for a volume that cannot be mounted as asked
  */
 export async function containerMounts(input: BundleInput, args: readonly string[]): Promise<ContainerMounts> {
-  const { pod, spec, node, handler, record, log } = input;
+  const { pod, spec, node, handler, record, log, openImage } = input;
   const { rules } = node;
   const { privileged, readonlyRootfs } = spec.security;
   const [volumes, declared, shared] = await Promise.all([
-    resolveVolumes(spec.mounts, { rules, handler, log }),
+    resolveVolumes(spec.mounts, { rules, handler, log, openImage }),
     declaredVolumes(input),
     copyDefaultMounts(rules.defaultMountsFiles, { directory: `${record.runDirectory}/default-mounts`, log }),
   ]);

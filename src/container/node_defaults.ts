@@ -1,7 +1,7 @@
 import type { Config } from "../config/schema.ts";
 import { hasController } from "../cgroup/hierarchies.ts";
 import type { Host } from "../linux/host.ts";
-import { mountRules } from "./mount_rules.ts";
+import { mountRules } from "./volumes/mount_rules.ts";
 import type { NodeDefaults } from "./ports.ts";
 
 const CREATE_LIMIT_MS = 300_000;

@@ -11,7 +11,7 @@ import type { OciResources } from "../oci/spec/types.ts";
 import type { HandlerFeatures } from "../oci/runtime/handler_features.ts";
 import type { HandlerConfig } from "../config/schema.ts";
 import type { ProcessStreams, TerminalSize } from "../streaming/handlers.ts";
-import type { MountRules } from "./mount_rules.ts";
+import type { MountRules } from "./volumes/mount_rules.ts";
 import type { ProcessIdentity } from "./types.ts";
 
 /** The parts of an image's configuration that a container takes over. */

@@ -21,6 +21,7 @@ export async function restoreContainers(deps: ContainerDeps): Promise<void> {
       deps.log.error(`restore failed: ${messageOf(error)}`, { container: record.id, state: record.state });
     }
   }));
+  await deps.imageVolumes.sweep();
 }
 
 /** Exit files of containers that are gone: their monitor wrote late, or was killed while it wrote. */

@@ -12,7 +12,7 @@ const STEP_LIMIT_MS = 60_000;
  * @throws the first failure; the record then stays, and the teardown can be repeated
  */
 export async function tearDownContainer(deps: ContainerDeps, record: ContainerRecord): Promise<void> {
-  const { processes, cgroups, rootfs, records, exitsDirectory } = deps;
+  const { processes, cgroups, rootfs, records, imageVolumes, exitsDirectory } = deps;
   if (record.state === "creating") await processes.killNaming(record.id);
   const runtime = deps.runtimes.find(record.runtimeHandler);
   await runtime.delete(record.id, { signal: AbortSignal.timeout(STEP_LIMIT_MS) });
@@ -28,6 +28,7 @@ export async function tearDownContainer(deps: ContainerDeps, record: ContainerRe
     });
   }
   if (removedRootfs.status === "rejected") throw removedRootfs.reason;
+  await imageVolumes.release(record);
   await removeFile(`${exitsDirectory}/${record.id}`);
   await records.remove(record.id);
 }

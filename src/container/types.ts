@@ -160,6 +160,8 @@ export interface ContainerRecord {
   readonly logFile: string;
   readonly stopSignal: string;
   readonly mounts: readonly ReportedMount[];
+  /** Images that are mounted for its volumes, by id. */
+  readonly imageVolumes?: readonly string[];
   readonly resources: ResourceLimits;
   /** A checkpoint has it frozen; a daemon that finds this after a start lets it go on. */
   readonly isCheckpointing?: boolean;

@@ -12,6 +12,7 @@ import {
   openInRoot,
   removeTreeAt,
 } from "./at.ts";
+import { bindMount } from "./mount.ts";
 
 const libc = lazyLibc({
   open: { parameters: ["buffer", "i32"], result: "i32" },
@@ -75,6 +76,23 @@ export function removeInRoot(root: string, path: string): void {
   if (fd === -ENOENT || fd === -ENOTDIR) return;
   using parentFd = closing(must(fd, "openat2", `${root} ${parent}`));
   removeTreeAt(parentFd.fd, cString(name));
+}
+
+/**
+ * Binds what lies at `path` below `root`, a directory or file, read-only on `target`, which is made. Links in `path` stay
+ * inside `root`, and nobody can put another one in its place between the look and the mount.
+ *
+ * @throws ErrnoError, such as ENOENT
+ */
+export function bindInRoot(root: string, path: string, target: string): void {
+  using rootFd = openRoot(root);
+  const fd = must(openInRoot(rootFd.fd, cString(path), O_PATH | O_CLOEXEC), "openat2", `${root} ${path}`);
+  using _source = closing(fd);
+  const source = `/proc/self/fd/${fd}`;
+  Deno.mkdirSync(target.slice(0, target.lastIndexOf("/")), { recursive: true, mode: 0o700 });
+  if (Deno.statSync(source).isDirectory) Deno.mkdirSync(target, { mode: 0o755 });
+  else Deno.openSync(target, { createNew: true, write: true, mode: 0o644 }).close();
+  bindMount(source, target, { readonly: true });
 }
 
 function openRoot(root: string): { readonly fd: number } & Disposable {

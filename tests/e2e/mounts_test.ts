@@ -63,7 +63,11 @@ for (const runtime of ["crun", "runc"] as const) {
     });
     await lab.pull();
     const { client } = lab.daemon;
-    const pod = await PodUnderTest.run(lab, "volumes");
+    const pod = await PodUnderTest.run(lab, "volumes", {
+      change: ({ linux }) => {
+        if (linux?.securityContext !== undefined) linux.securityContext.privileged = true;
+      },
+    });
     const base = `${lab.directory}/volumes`;
 
     await t.step("a container that is not privileged can write neither sysfs nor its cgroups", async () => {

@@ -80,6 +80,7 @@ function imageVolume(mount: Mount, where: string): MountRequest["image"] {
     return undefined;
   }
   if (mount.hostPath !== "") throw invalid(where, "has both a host_path and an image");
+  if (!mount.readonly) throw invalid(where, "is an image volume, which has to be readonly");
   return {
     reference: oneLine(nonEmpty(reference, `${where} image`), `${where} image`),
     subPath: inside(mount.imageSubPath, `${where} image_sub_path`),

@@ -5,7 +5,7 @@ import { silentLogger } from "../../../src/base/logger.ts";
 import { Containers } from "../../../src/container/containers.ts";
 import type { ContainerDeps } from "../../../src/container/deps.ts";
 import { ContainerExits } from "../../../src/container/exits.ts";
-import type { MountRules } from "../../../src/container/mount_rules.ts";
+import type { MountRules } from "../../../src/container/volumes/mount_rules.ts";
 import type { ContainerRuntime, PodContext } from "../../../src/container/ports.ts";
 import type { ContainerRecord, ContainerSpec } from "../../../src/container/types.ts";
 import type { OciSpec } from "../../../src/oci/spec/types.ts";
@@ -149,6 +149,11 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
     },
     runtimes: { find: () => runtime },
     hooks: { select: () => Promise.resolve({}) },
+    imageVolumes: {
+      open: () => Promise.reject(new Error("not here")),
+      release: () => Promise.resolve(),
+      sweep: () => Promise.resolve(),
+    },
     checkpoints: { refusal: () => undefined, stagingDirectory: `${directory}/staging` },
     cgroups: {
       containerPath: (parent, id) => `${parent}/crio-${id}`,

@@ -1,4 +1,4 @@
-import { FailedPreconditionError } from "../base/errors.ts";
+import { FailedPreconditionError } from "../../base/errors.ts";
 
 /** As many links in a path as the kernel follows. */
 const MAX_LINKS = 40;

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { FailedPreconditionError, UnimplementedError } from "../../../src/base/errors.ts";
-import { silentLogger } from "../../../src/base/logger.ts";
-import { resolveHostPath } from "../../../src/container/host_path.ts";
-import type { MountRules } from "../../../src/container/mount_rules.ts";
-import type { MountRequest } from "../../../src/container/types.ts";
-import { resolveVolumes, type VolumeContext } from "../../../src/container/volumes.ts";
+import { FailedPreconditionError, UnimplementedError } from "../../../../src/base/errors.ts";
+import { silentLogger } from "../../../../src/base/logger.ts";
+import { resolveHostPath } from "../../../../src/container/volumes/host_path.ts";
+import type { MountRules } from "../../../../src/container/volumes/mount_rules.ts";
+import type { MountRequest } from "../../../../src/container/types.ts";
+import { resolveVolumes, type VolumeContext } from "../../../../src/container/volumes/volumes.ts";
 
 const BASE: MountRequest = {
   containerPath: "/v",
@@ -39,6 +39,8 @@ function contextOf(rules: Partial<MountRules> = {}): VolumeContext {
     },
     handler: { recursiveReadOnly: false },
     log: silentLogger,
+    openImage: ({ reference, subPath }, index) =>
+      Promise.resolve({ source: `/images/${reference}/${subPath}`, imageId: `id-${index}` }),
   };
 }
 

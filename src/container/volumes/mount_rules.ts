@@ -1,4 +1,4 @@
-import type { Config } from "../config/schema.ts";
+import type { Config } from "../../config/schema.ts";
 
 /** How this node mounts things into containers. */
 export interface MountRules {

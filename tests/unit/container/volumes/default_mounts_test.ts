@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { silentLogger } from "../../../src/base/logger.ts";
-import { copyDefaultMounts, parseMountsConf } from "../../../src/container/default_mounts.ts";
-import { runsSystemd } from "../../../src/container/systemd_mounts.ts";
+import { silentLogger } from "../../../../src/base/logger.ts";
+import { copyDefaultMounts, parseMountsConf } from "../../../../src/container/volumes/default_mounts.ts";
+import { runsSystemd } from "../../../../src/container/volumes/systemd_mounts.ts";
 
 Deno.test("parseMountsConf() reads pairs and single paths, and passes over the rest", () => {
   assert.deepEqual(parseMountsConf("# no\n\n /a:/b/ \n/same\nrelative:/x\n/a:relative\n"), [

@@ -1,4 +1,4 @@
-import type { OciMount } from "../oci/spec/types.ts";
+import type { OciMount } from "../../oci/spec/types.ts";
 
 /** Whether a command line starts systemd: it wants a writable `/run` and its own cgroups, and is told so. */
 export function runsSystemd(args: readonly string[]): boolean {

@@ -1,7 +1,7 @@
-import type { Logger } from "../base/logger.ts";
-import { messageOf } from "../base/errors.ts";
-import { cleanPath } from "../oci/spec/mounts.ts";
-import type { OciMount } from "../oci/spec/types.ts";
+import type { Logger } from "../../base/logger.ts";
+import { messageOf } from "../../base/errors.ts";
+import { cleanPath } from "../../oci/spec/mounts.ts";
+import type { OciMount } from "../../oci/spec/types.ts";
 
 /** One line of a mounts.conf. */
 interface DefaultMount {

@@ -1,19 +1,24 @@
-import { FailedPreconditionError, InvalidArgumentError, UnimplementedError } from "../base/errors.ts";
-import type { Logger } from "../base/logger.ts";
-import { isBelow, type MountEntry, mountOf, readMounts } from "../linux/mountinfo.ts";
-import type { HandlerFeatures } from "../oci/runtime/handler_features.ts";
-import { bindOptions, cleanPath } from "../oci/spec/mounts.ts";
-import type { OciMount } from "../oci/spec/types.ts";
+import { FailedPreconditionError, InvalidArgumentError, UnimplementedError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import { isBelow, type MountEntry, mountOf, readMounts } from "../../linux/mountinfo.ts";
+import type { HandlerFeatures } from "../../oci/runtime/handler_features.ts";
+import { bindOptions, cleanPath } from "../../oci/spec/mounts.ts";
+import type { OciMount } from "../../oci/spec/types.ts";
 import { resolveHostPath } from "./host_path.ts";
+import type { OpenedImageVolume } from "./image_volumes.ts";
 import type { MountRules } from "./mount_rules.ts";
-import type { MountRequest, ReportedMount } from "./types.ts";
+import type { MountRequest, ReportedMount } from "../types.ts";
 
 /** What volumes are resolved with. */
 export interface VolumeContext {
   readonly rules: MountRules;
   readonly handler: Pick<HandlerFeatures, "recursiveReadOnly">;
   readonly log: Logger;
+  /** Mounts an image for the volume with this number. */
+  readonly openImage: (image: ImageRequest, index: number) => Promise<OpenedImageVolume>;
 }
+
+type ImageRequest = Exclude<MountRequest["image"], undefined>;
 
 /** Volumes as the runtime mounts them, and as ContainerStatus reports them. */
 export interface Volumes {
@@ -38,7 +43,11 @@ interface Volume {
  */
 export async function resolveVolumes(requests: readonly MountRequest[], context: VolumeContext): Promise<Volumes> {
   const table = mountTable(requests);
-  const volumes = await Promise.all(requests.map((request) => resolveVolume(request, { ...context, table })));
+  const volumes = await Promise.all(requests.map(async (request, index) => {
+    const { image } = request;
+    if (image === undefined) return await resolveVolume(request, { ...context, table });
+    return imageVolume(request, await context.openImage(image, index));
+  }));
   const has = (kind: Propagation): boolean => volumes.some(({ propagation }) => propagation === kind);
   return {
     mounts: volumes.map(({ mount }) => mount),
@@ -58,7 +67,6 @@ async function resolveVolume(
 ): Promise<Volume> {
   const { handler, table } = context;
   const { containerPath, recursiveReadOnly } = request;
-  if (request.image !== undefined) throw new UnimplementedError("image volumes are not supported yet");
   if (request.uidMaps.length > 0 || request.gidMaps.length > 0) {
     throw new UnimplementedError(`volume ${containerPath}: id-mapped volumes are not supported yet`);
   }
@@ -75,6 +83,15 @@ async function resolveVolume(
     mount: { destination, type: "bind", source, options: bindOptions({ ...request, propagation }) },
     reported: { ...request, hostPath: source },
     propagation,
+  };
+}
+
+function imageVolume(request: MountRequest, { source, imageId }: OpenedImageVolume): Volume {
+  const options = bindOptions({ ...request, readonly: true, propagation: "private", recursiveReadOnly: false });
+  return {
+    mount: { destination: cleanPath(request.containerPath), type: "bind", source, options },
+    reported: { ...request, imageId },
+    propagation: "private",
   };
 }
 
