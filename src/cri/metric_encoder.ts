@@ -19,12 +19,14 @@ const NUMBER_TAG = 1 << 3;
 
 /**
  * Encodes metrics. A pod has some seventy, with the same names and labels each time: what does not change is encoded
- * once, which is ten times quicker than to encode messages.
+ * once.
  */
 export class MetricEncoder {
   readonly #names = new Map<string, Uint8Array>();
   readonly #containerLabels = new WeakMap<ContainerRecord, Uint8Array>();
   readonly #podLabels = new WeakMap<SandboxRecord, Uint8Array>();
+  /** Labels after the base ones: interfaces, devices and kinds are few, and come again in each pod. */
+  readonly #ownLabels = new Map<string, Uint8Array>();
 
   constructor(private readonly sets: ReadonlySet<MetricSet>) {
     for (const [key, { name, type }] of POD_METRICS) {
@@ -66,12 +68,15 @@ export class MetricEncoder {
       for (const { key, value, labels: more } of values) {
         const name = this.#names.get(key);
         if (name === undefined) throw new RangeError(`no metric ${key}`);
-        const own = more === undefined ? NO_BYTES : labelBytes(more);
+        const own = more === undefined ? NO_BYTES : this.#own(more);
         // A message leaves a zero out.
         const number = value === 0 || value === 0n ? 0 : 1 + varintLength(value);
         writer.byte(METRICS_TAG);
         writer.varint(name.length + labels.length + own.length + time.length + 2 + number);
-        for (const part of [name, labels, own, time]) writer.bytes(part);
+        writer.bytes(name);
+        writer.bytes(labels);
+        writer.bytes(own);
+        writer.bytes(time);
         writer.byte(VALUE_TAG);
         writer.byte(number);
         if (number === 0) continue;
@@ -81,8 +86,20 @@ export class MetricEncoder {
     }
     return writer.finish();
   }
+
+  #own(labels: readonly string[]): Uint8Array {
+    const key = labels.join("\0");
+    const present = this.#ownLabels.get(key);
+    if (present !== undefined) return present;
+    if (this.#ownLabels.size >= MOST_LABELS) this.#ownLabels.clear();
+    const bytes = labelBytes(labels);
+    this.#ownLabels.set(key, bytes);
+    return bytes;
+  }
 }
 
+/** Names of interfaces can be many in time. */
+const MOST_LABELS = 1000;
 const NO_BYTES = new Uint8Array();
 const NOTHING = { name: "", timestamp: 0n, metricType: MetricType.COUNTER, labelValues: [], value: undefined };
 
