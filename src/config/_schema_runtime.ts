@@ -247,7 +247,6 @@ export const RUNTIME = {
   timezone: text("timezone", "", {
     aliases: ["tz"],
     env: "CONTAINER_TIME_ZONE",
-    built: false,
     doc: "Time zone of containers: a zone's name, or Local for that of the node.",
   }),
 };

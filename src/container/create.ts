@@ -5,6 +5,9 @@ import { makeDirectoriesInRoot, readFileInRoot } from "../linux/rooted.ts";
 import { keepForStart } from "./checkpoint/continue.ts";
 import { applyRootfs, type ContainerSource, sourceOf } from "./checkpoint/source.ts";
 import { requestedCdiDevices, withCdiDevices } from "./cdi.ts";
+import { annotationValue } from "../config/annotations.ts";
+import { withAccountFiles } from "./account_files.ts";
+import { withPodMarks } from "./pod_marks.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { buildBundleSpec } from "./bundle_spec.ts";
 import { monitorRequest } from "./monitor_request.ts";
@@ -126,7 +129,8 @@ async function build(
   context.signal.throwIfAborted();
 
   context.stage("container spec configuration");
-  const user = resolveUser(spec.security, image.defaults.user, accountFiles(rootfs));
+  const accounts = accountFiles(rootfs);
+  const user = resolveUser(spec.security, image.defaults.user, accounts);
   const targetPid = pidOfTarget(deps, pod, spec);
   const annotations = deps.annotations.forContainer(spec.annotations, pod);
   const { node, confinement, log } = deps;
@@ -139,7 +143,9 @@ async function build(
     ...{ node, confinement, handler, minMemoryBytes, log, openImage },
   };
   const bundle = await buildBundleSpec(input);
-  const asked = await withCdiDevices(bundle.spec, requestedCdiDevices(spec), deps.cdi);
+  const own = { directory: record.runDirectory, timezone: node.timezone, hidesFips: hidesFips(pod) };
+  const named = await withAccountFiles(bundle.spec, { files: accounts, user, ...own });
+  const asked = await withCdiDevices(await withPodMarks(named, own), requestedCdiDevices(spec), deps.cdi);
   const oci = await deps.plugins?.creating({ pod, record, spec: asked }, context) ?? asked;
   // The working directory and the image's volumes need not be in its layers.
   const volumes = node.rules.imageVolumes === "mkdir" ? image.defaults.volumes : [];
@@ -161,6 +167,11 @@ async function build(
       ...(bundle.seccompProfile === undefined ? {} : { seccompProfile: bundle.seccompProfile }),
       user: { uid: user.uid, gid: user.gid, supplementalGroups: user.supplementalGroups },
     }));
+}
+
+/** The label says that a pod wants it, the annotation that it may. */
+function hidesFips({ labels, annotations }: PodContext): boolean {
+  return labels["FIPS_DISABLE"] === "true" && annotationValue(annotations, "disableFips") === "true";
 }
 
 /** The target has to be of the same pod, or one pod's request could reach into another. */

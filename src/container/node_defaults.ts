@@ -19,6 +19,7 @@ export function nodeDefaults(config: Config, host: Host): NodeDefaults {
     defaultEnv: runtime.defaultEnv,
     defaultUlimits: runtime.defaultUlimits.map(ulimit),
     pidsLimit: runtime.pidsLimit,
+    timezone: runtime.timezone,
     readOnly: runtime.readOnly,
     rules: mountRules(config),
     minOomScoreAdj: canLowerScore ? LOWEST_SCORE : host.oomScoreAdj,

@@ -184,6 +184,7 @@ export interface PodContext {
   readonly name: string;
   readonly namespace: string;
   readonly uid: string;
+  readonly labels: Readonly<Record<string, string>>;
   /** The pod's annotations that count. */
   readonly annotations: Annotations;
   readonly runtimeHandler: string;
@@ -225,6 +226,8 @@ export interface NodeDefaults extends LimitSupport {
   readonly defaultEnv: readonly string[];
   readonly defaultUlimits: ReadonlyArray<{ readonly type: string; readonly soft: number; readonly hard: number }>;
   readonly pidsLimit: number;
+  /** `timezone` of crio.conf. */
+  readonly timezone: string;
   readonly readOnly: boolean;
   readonly rules: MountRules;
   /** The lowest oom_score_adj that can be set here (our own, without CAP_SYS_RESOURCE). */

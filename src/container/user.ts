@@ -5,10 +5,15 @@ import type { SecurityContext } from "./types.ts";
 export interface ResolvedUser {
   readonly uid: number;
   readonly gid: number;
-  /** Without `gid`, ascending. */
+  /**
+   * With `gid`, ascending. A process that may change its groups could drop the primary one otherwise, and with it what
+   * the group's bits keep from it (CVE-2022-2995).
+   */
   readonly supplementalGroups: readonly number[];
   /** Home directory from the image's passwd file; `/` where it has none. */
   readonly home: string;
+  /** Whether the image's passwd file has the user. */
+  readonly known: boolean;
 }
 
 /** The image's account files; empty text where a file is absent. */
@@ -59,8 +64,9 @@ export function resolveUser(security: SecurityContext, imageUser: string, files:
   if (security.supplementalGroupsPolicy === "merge" && named !== undefined) {
     for (const group of groups) if (group.members.includes(named.name)) extra.add(group.gid);
   }
-  extra.delete(gid);
-  return { uid, gid, supplementalGroups: [...extra].sort((a, b) => a - b), home: named?.home ?? "/" };
+  extra.add(gid);
+  const supplementalGroups = [...extra].sort((a, b) => a - b);
+  return { uid, gid, supplementalGroups, home: named?.home ?? "/", known: named !== undefined };
 }
 
 function splitUser(text: string): [string | undefined, string | undefined] {

@@ -9,6 +9,12 @@ const OWNERS: ReadonlyArray<{ readonly pattern: RegExp; readonly kind: PinnedKin
   { pattern: /^kernel\/(?:hostname|domainname)$/, kind: "uts" },
 ];
 
+/** The kind of namespace that holds a sysctl; undefined for one of the node, or a name that is none. */
+export function sysctlOwner(name: string): PinnedKind | undefined {
+  const path = toPath(name);
+  return OWNERS.find(({ pattern }) => pattern.test(path))?.kind;
+}
+
 /**
  * The file of a sysctl that lives in one of the namespaces `kinds`. Both spellings are known: `net.ipv4.conf.eth0/1.x`
  * and `net/ipv4/conf/eth0.1/x`; the first separator decides, as in sysctl(8).

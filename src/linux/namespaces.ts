@@ -2,7 +2,7 @@ import { AlreadyExistsError, atStage, InvalidArgumentError } from "../base/error
 import { checked, cString, errno, lazyLibc } from "./_libc.ts";
 import { ErrnoError, isErrno } from "./errno.ts";
 import { bringUpLoopback } from "./link.ts";
-import { sysctlFile } from "./_sysctl.ts";
+import { sysctlFile, sysctlOwner } from "./_sysctl.ts";
 
 const libc = lazyLibc({
   unshare: { parameters: ["i32"], result: "i32" },
@@ -97,6 +97,11 @@ export function pinNamespaces(options: PinOptions): PinnedNamespaces {
   });
   undo.move();
   return pins;
+}
+
+/** The kind of namespace that holds a sysctl; undefined for one that no pod can set. */
+export function namespaceOfSysctl(name: string): PinnedKind | undefined {
+  return sysctlOwner(name);
 }
 
 /** Where {@link pinNamespaces} puts the pins of one name, whether they are there or not: what a sweep removes. */

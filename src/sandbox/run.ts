@@ -3,6 +3,7 @@ import { newSandboxId, type SandboxId } from "../base/ids.ts";
 import type { OperationContext } from "../base/joint_operations.ts";
 import type { SandboxDeps } from "./deps.ts";
 import { hostsText, podFiles, writePodFiles } from "./pod_files.ts";
+import { podSysctls } from "./sysctls.ts";
 import { attachmentOf, tearDownSandbox } from "./teardown.ts";
 import type { SandboxRecord, SandboxSpec } from "./types.ts";
 
@@ -92,7 +93,7 @@ async function build(deps: SandboxDeps, first: SandboxRecord, context: Operation
     ...(ownNetwork ? ["network" as const, "uts" as const] : []),
     ...(modes.ipc === "pod" ? ["ipc" as const] : []),
   ];
-  const sysctls = { ...defaultSysctls(deps, kinds), ...spec.sysctls };
+  const sysctls = podSysctls({ defaults: deps.defaultSysctls, requested: spec.sysctls }, { id, kinds, log: deps.log });
   const namespaces = deps.namespaces.pin({ name: id, kinds, hostname: first.hostname, sysctls });
   const record = await deps.records.update(id, (now) => ({ ...now, namespaces, networkAttached: ownNetwork })) ?? first;
   context.stage(ownNetwork ? "sandbox network creation" : "sandbox files");
@@ -119,14 +120,6 @@ async function build(deps: SandboxDeps, first: SandboxRecord, context: Operation
   await deps.plugins?.running(finish(record), context);
   await deps.records.update(id, finish);
   deps.plugins?.ran(record);
-}
-
-/** The node's defaults for the namespaces that the pod has of its own. */
-function defaultSysctls(deps: SandboxDeps, kinds: readonly string[]): Record<string, string> {
-  const own = Object.entries(deps.defaultSysctls).filter(([name]) => {
-    return kinds.includes(name.startsWith("net.") || name.startsWith("net/") ? "network" : "ipc");
-  });
-  return Object.fromEntries(own);
 }
 
 async function makeFiles(deps: SandboxDeps, record: SandboxRecord): Promise<void> {

@@ -118,6 +118,7 @@ export class Sandboxes {
       name: spec.metadata.name,
       namespace: spec.metadata.namespace,
       uid: spec.metadata.uid,
+      labels: spec.labels,
       annotations: this.deps.annotations.forPod(spec.annotations, { handler: record.runtimeHandler }),
       runtimeHandler: record.runtimeHandler,
       hostname: record.hostname,

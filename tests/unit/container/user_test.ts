@@ -16,15 +16,15 @@ function security(changes: Partial<SecurityContext> = {}): SecurityContext {
 }
 
 const CASES: ReadonlyArray<[string, Partial<SecurityContext>, string, [number, number, number[], string]]> = [
-  ["nothing said is root", {}, "", [0, 0, [], "/root"]],
-  ["a name in the image", {}, "www", [33, 34, [29, 44], "/var/www"]],
-  ["a number that the image knows", {}, "33", [33, 34, [29, 44], "/var/www"]],
-  ["a number that it does not know", {}, "1234", [1234, 0, [], "/"]],
-  ["user and group names", {}, "www:audio", [33, 29, [44], "/var/www"]],
-  ["user and group numbers", {}, "7:8", [7, 8, [], "/"]],
-  ["the request's uid beats the image's user and group", { runAsUser: 5 }, "www:audio", [5, 0, [], "/"]],
-  ["the request's user name", { runAsUserName: "www" }, "0", [33, 34, [29, 44], "/var/www"]],
-  ["the request's group", { runAsUser: 33, runAsGroup: 9 }, "", [33, 9, [29, 44], "/var/www"]],
+  ["nothing said is root", {}, "", [0, 0, [0], "/root"]],
+  ["a name in the image", {}, "www", [33, 34, [29, 34, 44], "/var/www"]],
+  ["a number that the image knows", {}, "33", [33, 34, [29, 34, 44], "/var/www"]],
+  ["a number that it does not know", {}, "1234", [1234, 0, [0], "/"]],
+  ["user and group names", {}, "www:audio", [33, 29, [29, 44], "/var/www"]],
+  ["user and group numbers", {}, "7:8", [7, 8, [8], "/"]],
+  ["the request's uid beats the image's user and group", { runAsUser: 5 }, "www:audio", [5, 0, [0], "/"]],
+  ["the request's user name", { runAsUserName: "www" }, "0", [33, 34, [29, 34, 44], "/var/www"]],
+  ["the request's group", { runAsUser: 33, runAsGroup: 9 }, "", [33, 9, [9, 29, 44], "/var/www"]],
   [
     "strict policy leaves the image's groups out",
     {
@@ -33,12 +33,12 @@ const CASES: ReadonlyArray<[string, Partial<SecurityContext>, string, [number, n
       supplementalGroupsPolicy: "strict",
     },
     "",
-    [33, 34, [3, 7], "/var/www"],
+    [33, 34, [3, 7, 34], "/var/www"],
   ],
   ["merge adds to the request's groups", { runAsUser: 33, supplementalGroups: [7] }, "", [
     33,
     34,
-    [7, 29, 44],
+    [7, 29, 34, 44],
     "/var/www",
   ]],
 ];
@@ -46,7 +46,7 @@ const CASES: ReadonlyArray<[string, Partial<SecurityContext>, string, [number, n
 for (const [name, changes, imageUser, [uid, gid, groups, home]] of CASES) {
   Deno.test(`resolveUser() gives the right ids when: ${name}`, () => {
     const user = resolveUser(security(changes), imageUser, FILES);
-    assert.deepEqual(user, { uid, gid, supplementalGroups: groups, home });
+    assert.deepEqual(user, { uid, gid, supplementalGroups: groups, home, known: uid === 33 || uid === 0 });
   });
 }
 
