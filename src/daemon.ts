@@ -51,6 +51,7 @@ import { openPlugins } from "./plugins/open.ts";
 import { PauseProcesses } from "./sandbox/infra.ts";
 import { NodeMounts } from "./sandbox/node_mounts.ts";
 import { NodePins } from "./sandbox/node_pins.ts";
+import { openPodLabels } from "./sandbox/pod_labels.ts";
 import { Sandboxes } from "./sandbox/sandboxes.ts";
 import type { SandboxRecord } from "./sandbox/types.ts";
 import { CrioSocket } from "./socket.ts";
@@ -231,6 +232,7 @@ async function buildPods(
     openCheckpoints(config, `${places.records}/checkpoints`),
   ]);
   const confinement = await NodeConfinement.open({ config, host, log });
+  const selinux = await openPodLabels({ config, host, records: sandboxRecords });
   const node = nodeDefaults(config, host);
   const cgroups = new NodeCgroups(driver, tree);
   const processes = new NodeProcesses();
@@ -250,6 +252,7 @@ async function buildPods(
     confinement,
     hooks: new OciHooks(config.runtime.hooksDir, log),
     imageVolumes,
+    ...(selinux === undefined ? {} : { selinux }),
     annotations,
     cdi: new CdiRegistry({ directories: config.runtime.cdiSpecDirs, log }),
     clock: systemClock,
@@ -280,7 +283,9 @@ async function buildPods(
       cgroupsPath: (parent, id) => cgroups.containerPath(parent, id),
       removeCgroup: (parent, id) => cgroups.remove(parent, id),
       isAlive: (process) => processes.isAlive(process),
+      confinement,
     }),
+    ...(selinux === undefined ? {} : { selinux }),
     mounts: new NodeMounts(),
     cgroups,
     killNaming: (id) => processes.killNaming(id),

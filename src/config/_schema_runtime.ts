@@ -62,7 +62,6 @@ export const RUNTIME = {
   }),
   selinux: off("selinux", {
     deprecated: "the state of the host decides",
-    built: false,
     doc: "Whether pods are kept apart by SELinux labels.",
   }),
   seccompProfile: text("seccomp_profile", "", {
@@ -237,7 +236,6 @@ export const RUNTIME = {
     doc: "Whether GetContainerEvents gives events.",
   }),
   hostnetworkDisableSelinux: on("hostnetwork_disable_selinux", {
-    built: false,
     doc: "Whether pods in the node's network run without SELinux separation.",
   }),
   disableHostportMapping: off("disable_hostport_mapping", {

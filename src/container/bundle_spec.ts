@@ -121,7 +121,7 @@ function processOf(input: BundleInput): OciProcess {
 }
 
 /** Kubernetes' rule: a command replaces the image's entrypoint and its arguments; arguments replace only those. */
-function commandLine({ spec, image }: Pick<BundleInput, "spec" | "image">): readonly string[] {
+export function commandLine({ spec, image }: Pick<BundleInput, "spec" | "image">): readonly string[] {
   const { entrypoint, cmd } = image.defaults;
   const line = spec.command.length > 0
     ? [...spec.command, ...spec.args]

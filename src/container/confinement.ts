@@ -19,7 +19,7 @@ export interface Confiner {
 }
 
 export interface ConfinementRequest {
-  readonly security: SecurityContext;
+  readonly security: Pick<SecurityContext, "privileged" | "seccomp" | "apparmor">;
   /** Name of the runtime handler. */
   readonly handler: string;
   /** The bounding set, as `CAP_X`. */

@@ -9,11 +9,12 @@ import { annotationValue } from "../config/annotations.ts";
 import { withAccountFiles } from "./account_files.ts";
 import { withPodMarks } from "./pod_marks.ts";
 import type { ContainerDeps } from "./deps.ts";
-import { buildBundleSpec } from "./bundle_spec.ts";
+import { buildBundleSpec, commandLine } from "./bundle_spec.ts";
 import { monitorRequest } from "./monitor_request.ts";
 import { withHooks } from "./hooks.ts";
 import type { ContainerImage, PodContext } from "./ports.ts";
 import { initialLimits } from "./limits.ts";
+import { containerLabels, withSelinux } from "./selinux.ts";
 import { signalNumber } from "./signals.ts";
 import { tearDownContainer } from "./teardown.ts";
 import { transition } from "./transitions.ts";
@@ -122,7 +123,12 @@ async function build(
   const { pod, spec, image, record, checkpoint } = parts;
   context.stage("container storage creation");
   const metadata = JSON.stringify({ "pod-id": pod.id, "container-name": spec.metadata.name, name: record.name });
-  await deps.rootfs.create({ id: record.id, name: record.name, imageId: image.id, metadata }, context);
+  const labels = containerLabels(deps.selinux, { pod, spec, args: commandLine({ spec, image }) });
+  const { id, name } = record;
+  await deps.rootfs.create(
+    { id, name, imageId: image.id, metadata, ...(labels === undefined ? {} : { labels }) },
+    context,
+  );
   context.stage("container storage start");
   const rootfs = await deps.rootfs.mount(record.id);
   if (checkpoint !== undefined) await applyRootfs(checkpoint, { rootfs, signal: context.signal });
@@ -145,7 +151,8 @@ async function build(
   const bundle = await buildBundleSpec(input);
   const own = { directory: record.runDirectory, timezone: node.timezone, hidesFips: hidesFips(pod) };
   const named = await withAccountFiles(bundle.spec, { files: accounts, user, ...own });
-  const asked = await withCdiDevices(await withPodMarks(named, own), requestedCdiDevices(spec), deps.cdi);
+  const withDevices = await withCdiDevices(await withPodMarks(named, own), requestedCdiDevices(spec), deps.cdi);
+  const asked = await withSelinux(withDevices, { labels, pod, spec, volumes: bundle.mounts, annotations, ...own });
   const oci = await deps.plugins?.creating({ pod, record, spec: asked }, context) ?? asked;
   // The working directory and the image's volumes need not be in its layers.
   const volumes = node.rules.imageVolumes === "mkdir" ? image.defaults.volumes : [];

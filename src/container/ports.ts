@@ -10,6 +10,8 @@ import type { LimitSupport } from "../oci/spec/resources.ts";
 import type { OciResources } from "../oci/spec/types.ts";
 import type { HandlerFeatures } from "../oci/runtime/handler_features.ts";
 import type { HandlerConfig } from "../config/schema.ts";
+import type { PodLabels } from "../security/selinux/labels.ts";
+import type { SelinuxOptions } from "../security/choices.ts";
 import type { ProcessStreams, TerminalSize } from "../streaming/handlers.ts";
 import type { MountRules } from "./volumes/mount_rules.ts";
 import type { ProcessIdentity } from "./types.ts";
@@ -49,7 +51,13 @@ export interface RootfsStore {
   places(id: ContainerId): { directory: string; runDirectory: string };
   /** Makes the writable layer and the container's directories. */
   create(
-    container: { id: ContainerId; name: string; imageId: string; metadata: string },
+    container: {
+      id: ContainerId;
+      name: string;
+      imageId: string;
+      metadata: string;
+      labels?: PodLabels;
+    },
     options: { signal?: AbortSignal },
   ): Promise<void>;
   /** Mounts it and gives the path. */
@@ -185,6 +193,8 @@ export interface PodContext {
   readonly namespace: string;
   readonly uid: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** Its SELinux labels, and what it asked for; absent: the node has none. */
+  readonly selinux?: { readonly labels: PodLabels; readonly options?: SelinuxOptions };
   /** The pod's annotations that count. */
   readonly annotations: Annotations;
   readonly runtimeHandler: string;

@@ -13,11 +13,11 @@ export class StoreRootfs implements RootfsStore {
   }
 
   async create(
-    container: { id: ContainerId; name: string; imageId: string; metadata: string },
+    container: Parameters<RootfsStore["create"]>[0],
     options: { signal?: AbortSignal },
   ): Promise<void> {
-    const { id, name, imageId, metadata } = container;
-    await this.store.createContainer({ id, names: [name], imageId, metadata }, options);
+    const { id, name, imageId, metadata, labels } = container;
+    await this.store.createContainer({ id, names: [name], imageId, metadata, ...labels }, options);
   }
 
   mount(id: ContainerId): Promise<string> {

@@ -2,6 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { ResourceLimits } from "../base/resources.ts";
 import type { AnnotationGate } from "../config/annotation_gate.ts";
+import type { SelinuxLabels } from "../security/selinux/labels.ts";
 import type { RecordStore } from "../state/record_store.ts";
 import type { InfraProcesses, NamespacePins, PodCgroups, PodContainers, PodMounts, PodNetworking } from "./ports.ts";
 import type { PodPlugins } from "./plugins.ts";
@@ -15,6 +16,8 @@ export interface SandboxDeps {
   readonly namespaces: NamespacePins;
   readonly infra: InfraProcesses;
   readonly mounts: PodMounts;
+  /** Absent: the node has no SELinux. */
+  readonly selinux?: Pick<SelinuxLabels, "forPod" | "release">;
   readonly cgroups: PodCgroups;
   /** Kills every process whose arguments name this id: network plugins and runtimes that a crash left. */
   readonly killNaming: (id: string) => Promise<void>;

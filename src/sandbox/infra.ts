@@ -1,3 +1,4 @@
+import type { Confiner } from "../container/confinement.ts";
 import type { ProcessIdentity } from "../container/types.ts";
 import type { HandlerFeatures } from "../oci/runtime/handler_features.ts";
 import { defaultMounts } from "../oci/spec/mounts.ts";
@@ -27,6 +28,8 @@ export interface InfraOptions {
   readonly cgroupsPath: (parent: string, id: string) => string;
   readonly removeCgroup: (parent: string, id: string) => Promise<void>;
   readonly isAlive: (process: ProcessIdentity) => boolean;
+  /** How the process is confined: as its pod asks. */
+  readonly confinement: Confiner;
 }
 
 const NOBODY = 65_535;
@@ -48,7 +51,7 @@ export class PauseProcesses implements InfraProcesses {
     await (this.#ready ??= this.#makeRoot());
     const bundle = `${record.runDirectory}/infra`;
     await Deno.mkdir(bundle, { recursive: true, mode: 0o700 });
-    await Deno.writeTextFile(`${bundle}/config.json`, JSON.stringify(this.#spec(record)), { mode: 0o600 });
+    await Deno.writeTextFile(`${bundle}/config.json`, JSON.stringify(await this.#confined(record)), { mode: 0o600 });
     return await this.options.runtimeOf(record.runtimeHandler).runDetached(record.id, { bundle }, options);
   }
 
@@ -71,6 +74,21 @@ export class PauseProcesses implements InfraProcesses {
     }
     await Deno.writeFile(`${rootDirectory}/pause.tmp`, pauseProgram(Deno.build.arch), { mode: 0o755 });
     await Deno.rename(`${rootDirectory}/pause.tmp`, `${rootDirectory}/pause`);
+  }
+
+  async #confined(record: SandboxRecord): Promise<OciSpec> {
+    const { spec: { security }, runtimeHandler: handler } = record;
+    const spec = this.#spec(record);
+    const { seccomp, apparmorProfile } = await this.options.confinement.confine({
+      security,
+      handler,
+      capabilities: [],
+    });
+    return {
+      ...spec,
+      process: { ...spec.process, ...(apparmorProfile === undefined ? {} : { apparmorProfile }) },
+      linux: { ...spec.linux, ...(seccomp.profile === undefined ? {} : { seccomp: seccomp.profile }) },
+    };
   }
 
   #spec(record: SandboxRecord): OciSpec {

@@ -3,9 +3,10 @@ import type { PodMounts } from "./ports.ts";
 
 /** Shared memory of pods. */
 export class NodeMounts implements PodMounts {
-  mountShm(path: string, { sizeBytes }: { sizeBytes: number }): void {
+  mountShm(path: string, { sizeBytes, label }: { sizeBytes: number; label?: string }): void {
     const flags = MOUNT_FLAG.nosuid | MOUNT_FLAG.nodev | MOUNT_FLAG.noexec;
-    mount({ source: "shm", target: path, filesystem: "tmpfs", flags, data: `mode=1777,size=${sizeBytes}` });
+    const context = label === undefined ? "" : `,context="${label}"`;
+    mount({ source: "shm", target: path, filesystem: "tmpfs", flags, data: `mode=1777,size=${sizeBytes}${context}` });
   }
 
   async unmountShm(path: string): Promise<void> {

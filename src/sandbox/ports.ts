@@ -51,7 +51,7 @@ export interface InfraProcesses {
 }
 
 export interface PodMounts {
-  mountShm(path: string, options: { sizeBytes: number }): void;
+  mountShm(path: string, options: { sizeBytes: number; label?: string }): void;
   /** Succeeds when it is not mounted. */
   unmountShm(path: string): Promise<void>;
 }

@@ -3,6 +3,7 @@ import { newSandboxId, type SandboxId } from "../base/ids.ts";
 import type { OperationContext } from "../base/joint_operations.ts";
 import type { SandboxDeps } from "./deps.ts";
 import { hostsText, podFiles, writePodFiles } from "./pod_files.ts";
+import { labelPodFiles } from "./pod_labels.ts";
 import { podSysctls } from "./sysctls.ts";
 import { attachmentOf, tearDownSandbox } from "./teardown.ts";
 import type { SandboxRecord, SandboxSpec } from "./types.ts";
@@ -65,6 +66,7 @@ function firstRecord(deps: SandboxDeps, spec: SandboxSpec, name: string): Sandbo
     createdAtNanos: String(deps.clock.nowNanos()),
     namespaces: {},
     ips: [],
+    ...(deps.selinux === undefined ? {} : { selinux: deps.selinux.forPod(spec.security.selinux) }),
     networkAttached: false,
     runDirectory,
     ...podFiles(runDirectory, spec),
@@ -109,6 +111,7 @@ async function build(deps: SandboxDeps, first: SandboxRecord, context: Operation
   if (ownNetwork) await Deno.writeTextFile(record.hostsFile, hostsText(record.hostname, ips), { mode: 0o644 });
   context.stage("sandbox container runtime creation");
   const infra = modes.pid.kind === "pod" ? await deps.infra.start(record, context) : undefined;
+  await labelPodFiles(record);
   context.signal.throwIfAborted();
   const finish = (now: SandboxRecord): SandboxRecord => ({
     ...now,
@@ -130,5 +133,6 @@ async function makeFiles(deps: SandboxDeps, record: SandboxRecord): Promise<void
   await writePodFiles(record, record.spec, record.hostname);
   if (record.spec.security.namespaces.ipc === "node") return;
   await Deno.mkdir(record.shmPath, { recursive: true, mode: 0o700 });
-  deps.mounts.mountShm(record.shmPath, { sizeBytes: deps.shmSizeBytes });
+  const label = record.selinux?.mountLabel;
+  deps.mounts.mountShm(record.shmPath, { sizeBytes: deps.shmSizeBytes, ...(label === undefined ? {} : { label }) });
 }

@@ -119,6 +119,7 @@ export class Sandboxes {
       namespace: spec.metadata.namespace,
       uid: spec.metadata.uid,
       labels: spec.labels,
+      ...selinuxOf(record),
       annotations: this.deps.annotations.forPod(spec.annotations, { handler: record.runtimeHandler }),
       runtimeHandler: record.runtimeHandler,
       hostname: record.hostname,
@@ -179,4 +180,10 @@ export class Sandboxes {
     if (!pins.every((path) => this.deps.namespaces.isPinned(path))) return false;
     return record.infra === undefined || this.deps.infra.isAlive(record.infra);
   }
+}
+
+function selinuxOf({ selinux: labels, spec }: SandboxRecord): Pick<PodContext, "selinux"> {
+  if (labels === undefined) return {};
+  const { selinux: options } = spec.security;
+  return { selinux: { labels, ...(options === undefined ? {} : { options }) } };
 }

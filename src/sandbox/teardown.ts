@@ -50,6 +50,7 @@ export async function tearDownSandbox(deps: SandboxDeps, record: SandboxRecord):
     if (directory !== undefined) await removeDirectory(directory);
   }
   await deps.records.remove(record.id);
+  if (record.selinux !== undefined) deps.selinux?.release(record.selinux);
 }
 
 async function removeDirectory(path: string): Promise<void> {

@@ -1,5 +1,6 @@
 import type { SandboxId } from "../base/ids.ts";
 import type { ResourceLimits } from "../base/resources.ts";
+import type { PodLabels } from "../security/selinux/labels.ts";
 import type { IdMap, NamespaceModes, ProcessIdentity, ProfileChoice, SelinuxOptions } from "../container/types.ts";
 
 export interface PodMetadata {
@@ -83,6 +84,8 @@ export interface SandboxRecord {
   readonly ips: readonly string[];
   /** Set before the plugins are asked, cleared when they have cleaned up. */
   readonly networkAttached: boolean;
+  /** SELinux labels; absent: the node had none. */
+  readonly selinux?: PodLabels;
   readonly runDirectory: string;
   readonly resolvConf: string;
   readonly hostnameFile: string;

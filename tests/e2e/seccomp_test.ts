@@ -2,6 +2,9 @@ import assert from "node:assert/strict";
 import {
   Capability,
   LinuxContainerSecurityContext,
+  NamespaceMode,
+  NamespaceOption,
+  type PodSandboxConfig,
   SecurityProfile,
   SecurityProfile_ProfileType as ProfileType,
 } from "../../src/cri/gen/api.ts";
@@ -27,6 +30,13 @@ const profile = (profileType: ProfileType, localhostRef = ""): SecurityProfile =
 const RUNTIME_DEFAULT = { seccomp: profile(ProfileType.RuntimeDefault) };
 const SYS_ADMIN = { capabilities: message(Capability, { addCapabilities: ["SYS_ADMIN"] }) };
 
+/** A privileged container needs a pod that is. */
+const PRIVILEGED_POD = {
+  change: (config: PodSandboxConfig): void => {
+    if (config.linux?.securityContext !== undefined) config.linux.securityContext.privileged = true;
+  },
+};
+
 function shell(script: string): string[] {
   return ["/bin/sh", "-c", script];
 }
@@ -45,7 +55,7 @@ for (const runtime of ["crun", "runc"] as const) {
     const localhost = (ref: string): Security => ({ seccomp: profile(ProfileType.Localhost, ref) });
 
     await t.step("RuntimeDefault filters, in exec too; Unconfined and nothing do not", async () => {
-      const pod = await PodUnderTest.run(lab, "kinds");
+      const pod = await PodUnderTest.run(lab, "kinds", PRIVILEGED_POD);
       const id = await pod.start(secured(RUNTIME_DEFAULT));
       assert.equal(await modeOf(id), "2");
       assert.equal(await execText(lab, id, "busybox", "grep", "Seccomp:", "/proc/self/status"), "Seccomp:\t2");
@@ -74,6 +84,22 @@ for (const runtime of ["crun", "runc"] as const) {
       assert.equal(await execText(lab, admin, "busybox", "unshare", "-U", "true"), "");
       assert.equal(await execText(lab, admin, ...shell("busybox hostname other && busybox hostname")), "other");
       await pod.remove();
+    });
+
+    await t.step("the process that holds a shared PID namespace is filtered as its pod asks", async () => {
+      const namespaceOptions = message(NamespaceOption, { pid: NamespaceMode.POD });
+      for (const [type, mode] of [[ProfileType.RuntimeDefault, "2"], [ProfileType.Unconfined, "0"]] as const) {
+        const pod = await PodUnderTest.run(lab, `infra-${mode}`, {
+          change: (config) => {
+            if (config.linux?.securityContext === undefined) return;
+            Object.assign(config.linux.securityContext, { namespaceOptions, seccomp: profile(type) });
+          },
+        });
+        const id = await pod.start(secured({ namespaceOptions }));
+        const text = await execText(lab, id, "busybox", "grep", "-E", "^(Name|Seccomp):", "/proc/1/status");
+        assert.equal(text, `Name:\tpause\nSeccomp:\t${mode}`);
+        await pod.remove();
+      }
     });
 
     await t.step("a profile by path blocks what it says, also with the capability; conditions count", async () => {
@@ -128,7 +154,7 @@ for (const runtime of ["crun", "runc"] as const) {
       );
       await lab.daemon.stop();
       await lab.daemon.start();
-      const pod = await PodUnderTest.run(lab, "configured");
+      const pod = await PodUnderTest.run(lab, "configured", PRIVILEGED_POD);
       const id = await pod.start(secured(RUNTIME_DEFAULT));
       assert.match(await execText(lab, id, "busybox", "mkdir", "/d"), /Read-only file system/);
       const strong = await pod.start(secured({ ...RUNTIME_DEFAULT, privileged: true }));
