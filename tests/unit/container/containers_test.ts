@@ -80,6 +80,24 @@ Deno.test("Containers.create() gives retries the container that is there, and jo
   });
 });
 
+Deno.test("Containers.create() tells of a request that comes again, with the stage that the first one is at", async () => {
+  await withContainers(async (bench) => {
+    const stalled: string[] = [];
+    const containers = new Containers({ ...bench.deps, stalled: (stage) => stalled.push(stage) });
+    const gate = Promise.withResolvers<void>();
+    bench.host.gate = gate.promise;
+    const first = containers.create(bench.pod, named("a"), { signal });
+    while (![...containers.stages()].some(({ stage }) => stage === "container runtime creation")) {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+    const again = containers.create(bench.pod, named("a"), { signal });
+    gate.resolve();
+    assert.equal(await again, await first);
+    await containers.create(bench.pod, named("a"), { signal });
+    assert.deepEqual(stalled, ["container runtime creation"]);
+  });
+});
+
 Deno.test("Containers.create() refuses a pod that is not ready", async () => {
   await withContainers(async (bench) => {
     await assert.rejects(bench.containers.create({ ...bench.pod, ready: false }, named("a"), { signal }), /not ready/);
