@@ -92,15 +92,20 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
   };
 }
 
-function capabilitySets({ spec, node }: BundleInput): OciCapabilities {
-  const { security } = spec;
-  const { sets } = resolveCapabilities({
-    privileged: security.privileged,
-    ...security.capabilities,
+function capabilitySets({ spec, node, record, log }: BundleInput): OciCapabilities {
+  const { privileged, capabilities, noNewPrivs } = spec.security;
+  const { sets, missing } = resolveCapabilities({
+    privileged,
+    ...capabilities,
     defaults: node.defaultCapabilities,
     available: node.availableCapabilities,
     addInheritable: node.addInheritableCapabilities,
   });
+  const container = record.id;
+  if (missing.length > 0) log.warn(`left out, for this node does not have them: ${missing.join(", ")}`, { container });
+  if (noNewPrivs && sets.bounding.includes("CAP_SYS_ADMIN")) {
+    log.warn("noNewPrivs restricts a container with CAP_SYS_ADMIN little: it has what it could gain", { container });
+  }
   return sets;
 }
 
