@@ -81,6 +81,8 @@ const RUN_LIMIT_MS = 300_000;
 const STOP_MS = 10_000;
 /** Requests that make a burst. */
 const BURST_CALLS = 100;
+/** Where every kubelet keeps the volumes of its pods, unless its --root-dir says otherwise. */
+const KUBELET_PODS = "/var/lib/kubelet/pods";
 const SHM_BYTES = 64 * 1024 * 1024;
 const DEFAULT_GRAPH_ROOT = "/var/lib/containers/storage";
 const DEFAULT_CNI_CACHE = "/var/lib/cni";
@@ -279,6 +281,7 @@ async function buildPods(
     infra: new PauseProcesses({
       rootDirectory: `${places.runtime}/infra-root`,
       minOomScoreAdj: node.minOomScoreAdj,
+      cpuset: config.runtime.infraCtrCpuset,
       runtimeOf: (handler) => runtimes.find(handler),
       cgroupsPath: (parent, id) => cgroups.containerPath(parent, id),
       removeCgroup: (parent, id) => cgroups.remove(parent, id),
@@ -297,6 +300,7 @@ async function buildPods(
     resolveHandler: (name) => runtimes.effectiveName(name),
     defaultSysctls: assignments(config.runtime.defaultSysctls),
     shmSizeBytes: SHM_BYTES,
+    kubeletPods: KUBELET_PODS,
     stopTimeoutMs: STOP_MS,
     runLimitMs: RUN_LIMIT_MS,
     stalled,

@@ -34,11 +34,16 @@ export function assignments(values: readonly string[]): string | undefined {
   return each(values, (value) => /^[^=\0]+=[^\0]*$/.test(value) ? undefined : "is not NAME=value");
 }
 
+/** Names of getrlimit(2) in lower case. */
+const ULIMITS = ("as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack")
+  .split(" ");
+
 /** `name=soft:hard` items; the hard limit may be left out, -1 is none. */
 export function ulimits(values: readonly string[]): string | undefined {
   return each(values, (value) => {
     const match = /^([a-z]+)=(-1|\d+)(?::(-1|\d+))?$/.exec(value);
     if (match === null) return "is not name=soft:hard";
+    if (!ULIMITS.includes(match[1] ?? "")) return `names no limit; there are ${ULIMITS.join(", ")}`;
     const soft = limit(match[2]);
     const hard = limit(match[3] ?? match[2]);
     return soft > hard ? "has a soft limit above the hard one" : undefined;

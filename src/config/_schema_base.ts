@@ -309,7 +309,6 @@ export const WORKLOAD = {
   }),
   annotationPrefix: text("annotation_prefix", "", {
     flag: false,
-    built: false,
     doc: "Prefix of the annotations that override a container's resources.",
   }),
   allowedAnnotations: list("allowed_annotations", [], {
@@ -321,16 +320,16 @@ export const WORKLOAD = {
 
 /** `[crio.runtime.workloads.<name>.resources]`. */
 export const WORKLOAD_RESOURCES = {
-  cpuShares: integer("cpushares", 0, { flag: false, built: false, doc: "CPU shares of each container." }),
-  cpuQuotaMicros: integer("cpuquota", 0, { flag: false, built: false, doc: "CPU time in microseconds per period." }),
+  cpuShares: integer("cpushares", 0, { flag: false, doc: "CPU shares of each container." }),
+  cpuQuotaMicros: integer("cpuquota", 0, { flag: false, doc: "CPU time in microseconds per period." }),
   cpuPeriodMicros: integer("cpuperiod", 0, {
     flag: false,
-    built: false,
+
     check: (value) => value !== 0 && value < 1000 ? "is less than 1000" : undefined,
     doc: "Period in microseconds, at least 1000.",
   }),
-  cpuset: text("cpuset", "", { flag: false, built: false, doc: "CPUs that the containers may use." }),
-  cpuLimitMillis: integer("cpulimit", 0, { flag: false, built: false, doc: "CPU limit in thousandths of a CPU." }),
+  cpuset: text("cpuset", "", { flag: false, doc: "CPUs that the containers may use." }),
+  cpuLimitMillis: integer("cpulimit", 0, { flag: false, doc: "CPU limit in thousandths of a CPU." }),
 };
 
 /** `[crio.checkpoint_restore]`. */

@@ -56,7 +56,6 @@ export const RUNTIME = {
   defaultEnv: list("default_env", [], { check: assignments, doc: "Environment variables of every container." }),
   minInjectedGomaxprocs: integer("min_injected_gomaxprocs", 0, {
     env: "CONTAINER_INJECT_GOMAXPROCS",
-    built: false,
     check: between(0, 4096),
     doc: "Lowest GOMAXPROCS that is put into containers without a CPU limit; 0 puts none.",
   }),
@@ -209,9 +208,8 @@ export const RUNTIME = {
     doc: "Whether pods do without an infra process unless they share a PID namespace.",
   }),
   infraCtrCpuset: text("infra_ctr_cpuset", "", {
-    built: false,
     check: cpuList,
-    doc: "CPUs of infra containers and of the daemon's own children.",
+    doc: "CPUs of infra containers. Those of the daemon and its children are set by its systemd unit.",
   }),
   sharedCpuset: text("shared_cpuset", "", {
     built: false,
@@ -309,7 +307,6 @@ export const HANDLER = {
   }),
   platformRuntimePaths: table("platform_runtime_paths", {}, {
     reload: true,
-    built: false,
     doc: "Programs for other platforms, os/arch = path.",
   }),
   runtimePullImage: off("runtime_pull_image", {

@@ -154,9 +154,7 @@ function completed(values: ConfigValues, { name, handler, base, host }: Completi
   if (monitor === undefined) {
     return `the monitor ${JSON.stringify(monitorName)} is not an executable file: install conmon, or set monitor_path`;
   }
-  const allowed = annotationNames((row.get("allowed_annotations") ?? []) as readonly string[]);
-  if (allowed !== undefined) return `allowed_annotations: ${allowed}`;
-  const problem = completeMonitor(values, row);
+  const problem = listProblem(row, host) ?? completeMonitor(values, row);
   if (problem !== undefined) return problem;
   row.set("runtime_path", path).set("runtime_type", "oci").set("monitor_path", monitor);
   if (textOf(row, "runtime_root") === "") row.set("runtime_root", `/run/${name}`);
@@ -164,6 +162,19 @@ function completed(values: ConfigValues, { name, handler, base, host }: Completi
     row.set("container_min_memory", path.endsWith("/crun") ? "500 KiB" : "12 MiB");
   }
   return { ...handler, values: row };
+}
+
+/** What is wrong with annotations or programs that a handler lists. */
+function listProblem(row: ReadonlyMap<string, RawValue>, host: ConfigHost): string | undefined {
+  const allowed = annotationNames((row.get("allowed_annotations") ?? []) as readonly string[]);
+  if (allowed !== undefined) return `allowed_annotations: ${allowed}`;
+  const platforms = (row.get("platform_runtime_paths") ?? {}) as Readonly<Record<string, string>>;
+  for (const [platform, program] of Object.entries(platforms)) {
+    if (/^[a-z0-9]+\/[a-z0-9]+$/.test(platform) && host.findExecutable(program) === program) continue;
+    const line = `${JSON.stringify(platform)} = ${JSON.stringify(program)}`;
+    return `platform_runtime_paths: ${line} is not an os/arch with the absolute path of a program`;
+  }
+  return undefined;
 }
 
 function completeMonitor(values: ConfigValues, row: Map<string, RawValue>): string | undefined {

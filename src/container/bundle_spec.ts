@@ -1,4 +1,3 @@
-import { type Annotations, isReservedKey } from "../config/annotations.ts";
 import { InvalidArgumentError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { resolveCapabilities } from "../oci/spec/capabilities.ts";
@@ -6,26 +5,26 @@ import { readonlySysfsPaths } from "../oci/spec/mounts.ts";
 import { deviceRules } from "../oci/spec/devices.ts";
 import { ociResources } from "../oci/spec/resources.ts";
 import type { OciCapabilities, OciNamespace, OciProcess, OciSpec } from "../oci/spec/types.ts";
+import type { Annotated } from "./annotated.ts";
+import { gomaxprocsOf, umaskOf } from "./annotation_effects.ts";
 import type { Confiner } from "./confinement.ts";
 import { grantedDevices } from "./devices.ts";
 import { containerMounts } from "./mounts.ts";
 import type { ContainerImage, ContainerRuntime, NodeDefaults, PodContext } from "./ports.ts";
+import { specAnnotations } from "./spec_annotations.ts";
 import { runsSystemd, SYSTEMD_ENVIRONMENT } from "./volumes/systemd_mounts.ts";
 import type { ContainerRecord, ContainerSpec, PidMode, ReportedMount } from "./types.ts";
-import { systemdProperties } from "./systemd_properties.ts";
 import type { ResolvedUser } from "./user.ts";
 import type { VolumeContext } from "./volumes/volumes.ts";
 
 /** Everything that shapes a container's runtime configuration. */
-export interface BundleInput {
+export interface BundleInput extends Annotated {
   readonly pod: PodContext;
   readonly spec: ContainerSpec;
   readonly image: ContainerImage;
   readonly user: ResolvedUser;
   readonly rootfs: string;
   readonly record: ContainerRecord;
-  /** Those of the container that count, with the pod's below them. */
-  readonly annotations: Annotations;
   readonly node: NodeDefaults;
   readonly confinement: Confiner;
   /** The least memory limit of the runtime handler. */
@@ -52,10 +51,10 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
   const { spec, node, handler, record, rootfs, annotations } = input;
   const { security } = spec;
   const capabilities = capabilitySets(input);
-  const confine = { security, handler: record.runtimeHandler, capabilities: capabilities.bounding };
+  const confine = { security, handler: input.pod.runtimeHandler, capabilities: capabilities.bounding };
   const { seccomp, apparmorProfile } = await input.confinement.confine(confine);
   const { privileged } = security;
-  const allDevices = privileged && node.handlers.get(record.runtimeHandler)?.privilegedWithoutHostDevices !== true;
+  const allDevices = privileged && node.handlers.get(input.pod.runtimeHandler)?.privilegedWithoutHostDevices !== true;
   const mounts = await containerMounts(input, commandLine(input));
   const devices = await grantedDevices({ spec, annotations, allDevices, policy: node.devices });
   return {
@@ -70,7 +69,10 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
       },
       root: { path: rootfs, readonly: security.readonlyRootfs || node.readOnly },
       mounts: mounts.mounts,
-      annotations: { ...annotationsOf(input), "io.kubernetes.cri-o.SeccompProfilePath": seccomp.ref },
+      annotations: {
+        ...specAnnotations({ ...input, mounts: mounts.reported, systemdCgroups: node.systemdCgroups }),
+        "io.kubernetes.cri-o.SeccompProfilePath": seccomp.ref,
+      },
       linux: {
         namespaces: namespacesOf(input),
         devices: devices.map(({ device }) => device),
@@ -112,10 +114,16 @@ function capabilitySets({ spec, node, record, log }: BundleInput): OciCapabiliti
 function processOf(input: BundleInput): OciProcess {
   const { spec, image, user, node } = input;
   const { security } = spec;
+  const umask = umaskOf(input.annotations);
   const workingDir = spec.workingDir === "" ? image.defaults.workingDir : spec.workingDir;
   return {
     terminal: spec.tty,
-    user: { uid: user.uid, gid: user.gid, additionalGids: user.supplementalGroups },
+    user: {
+      uid: user.uid,
+      gid: user.gid,
+      additionalGids: user.supplementalGroups,
+      ...(umask === undefined ? {} : { umask }),
+    },
     args: commandLine(input),
     env: environment(input),
     cwd: workingDir === "" ? "/" : workingDir,
@@ -151,7 +159,21 @@ function environment(input: BundleInput): string[] {
   node.defaultEnv.forEach(put);
   image.defaults.env.forEach(put);
   for (const { key, value } of spec.env) put(`${key}=${value}`);
+  const maxProcs = gomaxprocs(input);
+  if (maxProcs !== undefined && !values.has("GOMAXPROCS")) put(`GOMAXPROCS=${maxProcs}`);
   return [...values.values()];
+}
+
+function gomaxprocs({ annotations, node, pod, workload, record }: BundleInput): number | undefined {
+  const { cgroupParent } = pod;
+  const limits = record.resources;
+  return gomaxprocsOf({
+    annotations,
+    floor: node.minGomaxprocs,
+    cgroupParent,
+    inWorkload: workload !== undefined,
+    limits,
+  });
 }
 
 function namespacesOf({ pod, spec, node, targetPid }: BundleInput): OciNamespace[] {
@@ -187,28 +209,4 @@ function pidNamespace(
       }
       return { type: "pid", path: `/proc/${targetPid}/ns/pid` };
   }
-}
-
-/** The pod's and the container's own annotations, for hooks and runtimes, and what tools look for in a running container's configuration. */
-function annotationsOf({ pod, spec, record, image, annotations, node }: BundleInput): Record<string, string> {
-  const own = "io.kubernetes.cri-o.";
-  return {
-    ...Object.fromEntries(Object.entries(annotations).filter(([key]) => !isReservedKey(key))),
-    ...(node.systemdCgroups ? systemdProperties(spec) : {}),
-    "io.container.manager": "cri-o",
-    "io.kubernetes.container.name": spec.metadata.name,
-    "io.kubernetes.pod.name": pod.name,
-    "io.kubernetes.pod.namespace": pod.namespace,
-    "io.kubernetes.pod.uid": pod.uid,
-    [`${own}ContainerType`]: "container",
-    [`${own}ContainerID`]: record.id,
-    [`${own}SandboxID`]: pod.id,
-    [`${own}Name`]: record.name,
-    [`${own}Image`]: image.id,
-    [`${own}ImageName`]: image.name,
-    [`${own}LogPath`]: record.logFile,
-    [`${own}TTY`]: String(spec.tty),
-    [`${own}Stdin`]: String(spec.stdin),
-    [`${own}StdinOnce`]: String(spec.stdinOnce),
-  };
 }

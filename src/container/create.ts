@@ -2,10 +2,12 @@ import { atStage, FailedPreconditionError, InvalidArgumentError, messageOf } fro
 import { type ContainerId, newContainerId } from "../base/ids.ts";
 import type { OperationContext } from "../base/joint_operations.ts";
 import { makeDirectoriesInRoot, readFileInRoot } from "../linux/rooted.ts";
+import { ociJson } from "../oci/spec/json.ts";
 import { keepForStart } from "./checkpoint/continue.ts";
 import { applyRootfs, type ContainerSource, sourceOf } from "./checkpoint/source.ts";
-import { requestedCdiDevices, withCdiDevices } from "./cdi.ts";
 import { annotationValue } from "../config/annotations.ts";
+import { type Annotated, annotatedOf } from "./annotated.ts";
+import { requestedCdiDevices, withCdiDevices } from "./cdi.ts";
 import { withAccountFiles } from "./account_files.ts";
 import { withPodMarks } from "./pod_marks.ts";
 import type { ContainerDeps } from "./deps.ts";
@@ -13,8 +15,10 @@ import { buildBundleSpec, commandLine } from "./bundle_spec.ts";
 import { monitorRequest } from "./monitor_request.ts";
 import { withHooks } from "./hooks.ts";
 import type { ContainerImage, PodContext } from "./ports.ts";
+import { logLinkOf, protectLogs } from "./linked_logs.ts";
 import { initialLimits } from "./limits.ts";
 import { containerLabels, withSelinux } from "./selinux.ts";
+import { startingLimits } from "./starting_limits.ts";
 import { signalNumber } from "./signals.ts";
 import { tearDownContainer } from "./teardown.ts";
 import { transition } from "./transitions.ts";
@@ -41,7 +45,8 @@ export async function createContainer(
   request: { pod: PodContext; spec: ContainerSpec },
   context: OperationContext,
 ): Promise<ContainerId> {
-  const { pod, spec } = request;
+  const { pod } = request;
+  const spec = protectLogs(request.spec, pod);
   const name = containerName(pod, spec);
   const present = deps.records.byName(name);
   if (present !== undefined && present.state !== "creating") return present.id;
@@ -56,10 +61,11 @@ export async function createContainer(
   context.stage("container creating: looking the image up");
   const source = await sourceOf(deps, spec, context);
   await using _checkpoint = source.checkpoint;
-  const record = firstRecord(deps, request, { name, image: source.image });
+  const annotated = annotatedOf(deps.annotations, request);
+  const record = firstRecord(deps, { pod, spec, annotated }, { name, image: source.image });
   await deps.records.insert(record);
   try {
-    await build(deps, { ...request, ...source, record }, context);
+    await build(deps, { pod, spec, ...source, record, annotated }, context);
     await deps.plugins?.created(deps.records.get(record.id) ?? record);
     return record.id;
   } catch (error) {
@@ -78,13 +84,15 @@ export async function createContainer(
 
 function firstRecord(
   deps: ContainerDeps,
-  { pod, spec }: { pod: PodContext; spec: ContainerSpec },
+  { pod, spec, annotated }: { pod: PodContext; spec: ContainerSpec; annotated: Annotated },
   { name, image }: { name: string; image: ContainerImage },
 ): ContainerRecord {
   const id = newContainerId();
-  const stopSignal = spec.stopSignal ?? (image.defaults.stopSignal === "" ? "SIGTERM" : image.defaults.stopSignal);
+  const byAnnotation = annotationValue(annotated.annotations, "stopSignal");
+  const stopSignal = spec.stopSignal ?? ((byAnnotation ?? image.defaults.stopSignal) || "SIGTERM");
   signalNumber(stopSignal);
-  const runtime = deps.runtimes.find(pod.runtimeHandler);
+  const limits = startingLimits(spec.resources, { ...annotated, container: spec.metadata.name });
+  const runtime = deps.runtimes.forPlatform(pod.runtimeHandler, image.defaults.platform);
   return {
     version: 1,
     id,
@@ -109,18 +117,19 @@ function firstRecord(
     cgroupParent: pod.cgroupParent,
     logFile: pod.logDirectory === "" ? "" : `${pod.logDirectory}/${spec.logPath === "" ? `${id}.log` : spec.logPath}`,
     stopSignal,
+    ...logLinkOf(pod, { spec, id }),
     mounts: [],
-    resources: initialLimits(spec.resources, deps.node),
+    resources: initialLimits(limits, deps.node),
     user: { uid: 0, gid: 0, supplementalGroups: [] },
   };
 }
 
 async function build(
   deps: ContainerDeps,
-  parts: ContainerSource & { pod: PodContext; spec: ContainerSpec; record: ContainerRecord },
+  parts: ContainerSource & { pod: PodContext; spec: ContainerSpec; record: ContainerRecord; annotated: Annotated },
   context: OperationContext,
 ): Promise<void> {
-  const { pod, spec, image, record, checkpoint } = parts;
+  const { pod, spec, image, record, checkpoint, annotated } = parts;
   context.stage("container storage creation");
   const metadata = JSON.stringify({ "pod-id": pod.id, "container-name": spec.metadata.name, name: record.name });
   const labels = containerLabels(deps.selinux, { pod, spec, args: commandLine({ spec, image }) });
@@ -138,28 +147,36 @@ async function build(
   const accounts = accountFiles(rootfs);
   const user = resolveUser(spec.security, image.defaults.user, accounts);
   const targetPid = pidOfTarget(deps, pod, spec);
-  const annotations = deps.annotations.forContainer(spec.annotations, pod);
   const { node, confinement, log } = deps;
   const runtime = deps.runtimes.find(record.runtimeHandler);
   const { features: handler, minMemoryBytes } = runtime;
   const openImage: VolumeContext["openImage"] = (volume, index) =>
     deps.imageVolumes.open(record, volume, { ...context, place: `${record.runDirectory}/image-volumes/${index}` });
   const input = {
-    ...{ pod, spec, image, user, rootfs, record, annotations, targetPid },
+    ...{ pod, spec, image, user, rootfs, record, targetPid },
     ...{ node, confinement, handler, minMemoryBytes, log, openImage },
+    ...annotated,
   };
   const bundle = await buildBundleSpec(input);
   const own = { directory: record.runDirectory, timezone: node.timezone, hidesFips: hidesFips(pod) };
   const named = await withAccountFiles(bundle.spec, { files: accounts, user, ...own });
   const withDevices = await withCdiDevices(await withPodMarks(named, own), requestedCdiDevices(spec), deps.cdi);
-  const asked = await withSelinux(withDevices, { labels, pod, spec, volumes: bundle.mounts, annotations, ...own });
+  const asked = await withSelinux(withDevices, {
+    labels,
+    pod,
+    spec,
+    volumes: bundle.mounts,
+    annotations: annotated.annotations,
+    ...own,
+  });
   const oci = await deps.plugins?.creating({ pod, record, spec: asked }, context) ?? asked;
   // The working directory and the image's volumes need not be in its layers.
   const volumes = node.rules.imageVolumes === "mkdir" ? image.defaults.volumes : [];
   for (const path of [oci.process.cwd, ...volumes]) makeDirectoriesInRoot(rootfs, path);
   const complete = await withHooks(oci, input, deps.hooks);
-  await Deno.writeTextFile(`${record.runDirectory}/config.json`, JSON.stringify(complete), { mode: 0o600 });
+  await Deno.writeTextFile(`${record.runDirectory}/config.json`, ociJson(complete), { mode: 0o600 });
   if (record.logFile !== "") await Deno.mkdir(dirname(record.logFile), { recursive: true, mode: 0o755 });
+  if (record.logLink !== undefined) await Deno.symlink(spec.logPath, record.logLink);
 
   context.stage("container runtime creation");
   if (checkpoint !== undefined) await keepForStart(record, checkpoint);

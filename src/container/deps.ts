@@ -37,7 +37,7 @@ export interface ContainerDeps {
   /** Absent: the node has no SELinux. */
   readonly selinux?: Pick<SelinuxLabels, "forContainer">;
   /** Which annotations of a container count. */
-  readonly annotations: Pick<AnnotationGate, "forContainer">;
+  readonly annotations: Pick<AnnotationGate, "forContainer" | "workloadOf">;
   /** Asked and told when a client changes limits. */
   readonly updateHooks?: UpdateHooks;
   readonly cdi: CdiSource;

@@ -1,4 +1,5 @@
 import { FailedPreconditionError, InvalidArgumentError } from "../base/errors.ts";
+import { parseOciJson } from "../oci/spec/json.ts";
 import type { ContainerDeps } from "./deps.ts";
 import type { ExecResult } from "./ports.ts";
 import type { ContainerRecord } from "./types.ts";
@@ -43,7 +44,7 @@ export async function processTemplate(
   command: readonly string[],
   options: { terminal?: boolean } = {},
 ): Promise<ProcessTemplate> {
-  const bundle = JSON.parse(await Deno.readTextFile(`${record.runDirectory}/config.json`)) as {
+  const bundle = parseOciJson(await Deno.readTextFile(`${record.runDirectory}/config.json`)) as {
     process: ProcessTemplate;
   };
   const { consoleSize: _size, ...process } = bundle.process;

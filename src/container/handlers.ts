@@ -11,7 +11,7 @@ import { runtimePathFor } from "../oci/runtime/wrapper.ts";
 import { HandlerRuntime } from "./handler_runtime.ts";
 import { assignments } from "./node_defaults.ts";
 import type { MonitorRequest } from "./ports.ts";
-import { NodeRuntimes } from "./runtime_table.ts";
+import { NodeRuntimes, platformName } from "./runtime_table.ts";
 
 export interface HandlerDeps {
   readonly config: Config;
@@ -29,7 +29,15 @@ export interface HandlerDeps {
  */
 export async function openHandlers(deps: HandlerDeps): Promise<NodeRuntimes> {
   const { config } = deps;
-  const handlers = await Promise.all([...config.handlers.values()].map((handler) => open(deps, handler)));
+  const wanted = [...config.handlers.values()].flatMap((handler) => [
+    handler,
+    ...Object.entries(handler.platformRuntimePaths).map(([platform, runtimePath]): HandlerConfig => ({
+      ...handler,
+      name: platformName(handler.name, platform),
+      runtimePath,
+    })),
+  ]);
+  const handlers = await Promise.all(wanted.map((handler) => open(deps, handler)));
   return new NodeRuntimes(new Map(handlers.map((one) => [one.name, one])), config.runtime.defaultRuntime);
 }
 

@@ -1,5 +1,6 @@
 import { cleanPath, defaultMounts, mergeMounts, uncovered } from "../oci/spec/mounts.ts";
 import type { OciMount } from "../oci/spec/types.ts";
+import { writesCgroups } from "./annotation_effects.ts";
 import type { BundleInput } from "./bundle_spec.ts";
 import { copyDefaultMounts } from "./volumes/default_mounts.ts";
 import { runsSystemd, systemdMounts } from "./volumes/systemd_mounts.ts";
@@ -37,6 +38,7 @@ export async function containerMounts(input: BundleInput, args: readonly string[
     readonlySysfs: handler.readonlySysfs,
     shmPath: pod.shmPath,
     hostIpc: pod.namespaces.ipc === undefined && await exists(QUEUES),
+    writableCgroups: node.cgroupNamespaces && writesCgroups(input.annotations),
   });
   const access = readonlyRootfs ? "ro" : "rw";
   const podFile = (destination: string, source: string): OciMount => ({

@@ -35,15 +35,20 @@ export function nodeDefaults(config: Config, host: Host): NodeDefaults {
       ownedByUser: runtime.deviceOwnershipFromSecurityContext,
     },
     handlers: config.handlers,
+    minGomaxprocs: runtime.minInjectedGomaxprocs,
     systemdCgroups: runtime.cgroupManager === "systemd",
   };
 }
 
-/** `nofile=1024:2048` -> RLIMIT_NOFILE; the configuration has checked the form. */
+/** `nofile=1024:2048` -> RLIMIT_NOFILE; -1 is no limit. The configuration has checked the form. */
 function ulimit(line: string): { type: string; soft: number; hard: number } {
   const [name, limits] = splitOnce(line, "=");
   const [soft, hard] = splitOnce(limits, ":");
-  return { type: `RLIMIT_${name.toUpperCase()}`, soft: Number(soft), hard: Number(hard === "" ? soft : hard) };
+  return { type: `RLIMIT_${name.toUpperCase()}`, soft: limit(soft), hard: limit(hard === "" ? soft : hard) };
+}
+
+function limit(text: string): number {
+  return text === "-1" ? Infinity : Number(text);
 }
 
 /** `key=value` lines as an object. */

@@ -25,6 +25,8 @@ export interface ImageDefaults {
   readonly workingDir: string;
   readonly stopSignal: string;
   readonly volumes: readonly string[];
+  /** `<os>/<architecture>` that it is built for. */
+  readonly platform: string;
 }
 
 /** An image on this node. */
@@ -165,6 +167,8 @@ export interface ContainerRuntime {
 export interface RuntimeTable {
   /** @throws InvalidArgumentError for an unknown handler */
   find(handler: string): ContainerRuntime;
+  /** The runtime that the handler has for images of a platform such as `linux/arm64`; mostly the same as `find` gives. */
+  forPlatform(handler: string, platform: string): ContainerRuntime;
 }
 
 /** What `cgroup/` does for a container. */
@@ -195,6 +199,10 @@ export interface PodContext {
   readonly labels: Readonly<Record<string, string>>;
   /** Its SELinux labels, and what it asked for; absent: the node has none. */
   readonly selinux?: { readonly labels: PodLabels; readonly options?: SelinuxOptions };
+  /** The name that is unique on the node. */
+  readonly sandboxName: string;
+  /** Addresses, the primary one first. */
+  readonly ips: readonly string[];
   /** The pod's annotations that count. */
   readonly annotations: Annotations;
   readonly runtimeHandler: string;
@@ -209,6 +217,8 @@ export interface PodContext {
   };
   readonly cgroupParent: string;
   readonly logDirectory: string;
+  /** The volume that shows the pod's logs; absent: none does. */
+  readonly linkedLogs?: string;
   readonly resolvConf: string;
   readonly hostnameFile: string;
   readonly hostsFile: string;
@@ -244,8 +254,10 @@ export interface NodeDefaults extends LimitSupport {
   readonly minOomScoreAdj: number;
   readonly createTimeoutMs: number;
   readonly devices: DevicePolicy;
+  /** The least GOMAXPROCS that is put into containers without a CPU limit; 0: none is. */
+  readonly minGomaxprocs: number;
+  /** Whether systemd makes cgroups. */
+  readonly systemdCgroups: boolean;
   /** Runtime handlers by their effective names. */
   readonly handlers: ReadonlyMap<string, HandlerConfig>;
-  /** Whether systemd makes the cgroups. */
-  readonly systemdCgroups: boolean;
 }

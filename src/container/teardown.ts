@@ -30,6 +30,7 @@ export async function tearDownContainer(deps: ContainerDeps, record: ContainerRe
   if (removedRootfs.status === "rejected") throw removedRootfs.reason;
   await imageVolumes.release(record);
   await removeFile(`${exitsDirectory}/${record.id}`);
+  if (record.logLink !== undefined) await removeFile(record.logLink);
   await records.remove(record.id);
 }
 

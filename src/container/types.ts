@@ -158,6 +158,8 @@ export interface ContainerRecord {
   readonly cgroupParent: string;
   /** Absolute path of the log file, or empty. */
   readonly logFile: string;
+  /** A link to the log file, for pods that show their logs in a volume. */
+  readonly logLink?: string;
   readonly stopSignal: string;
   readonly mounts: readonly ReportedMount[];
   /** Images that are mounted for its volumes, by id. */

@@ -35,6 +35,8 @@ export interface SandboxDeps {
   readonly resolveHandler: (name: string) => string;
   /** Set in every pod that has the namespaces for them; a pod's own come on top. */
   readonly defaultSysctls: Readonly<Record<string, string>>;
+  /** Where the kubelet keeps the volumes of pods, `<uid>/volumes` below it. */
+  readonly kubeletPods: string;
   /** Default `/dev/shm` size. */
   readonly shmSizeBytes: number;
   /** Time that a container has between its stop signal and SIGKILL when its pod is stopped. */

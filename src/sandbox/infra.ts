@@ -3,6 +3,7 @@ import type { ProcessIdentity } from "../container/types.ts";
 import type { HandlerFeatures } from "../oci/runtime/handler_features.ts";
 import { defaultMounts } from "../oci/spec/mounts.ts";
 import type { OciSpec } from "../oci/spec/types.ts";
+import { infraAnnotations } from "./infra_annotations.ts";
 import { pauseProgram } from "./pause_program.ts";
 import type { InfraProcesses } from "./ports.ts";
 import type { SandboxRecord } from "./types.ts";
@@ -24,6 +25,8 @@ export interface InfraOptions {
   /** Root file system that all infra processes share, read-only; made here. */
   readonly rootDirectory: string;
   readonly minOomScoreAdj: number;
+  /** CPUs that infra processes may use; empty: those of their pod. */
+  readonly cpuset: string;
   readonly runtimeOf: (handler: string) => DetachedRuntime;
   readonly cgroupsPath: (parent: string, id: string) => string;
   readonly removeCgroup: (parent: string, id: string) => Promise<void>;
@@ -94,6 +97,7 @@ export class PauseProcesses implements InfraProcesses {
   #spec(record: SandboxRecord): OciSpec {
     const { features } = this.options.runtimeOf(record.runtimeHandler);
     const { network, ipc, uts } = record.namespaces;
+    const { cpuset } = this.options;
     const mounts = defaultMounts({
       privileged: false,
       readonlySysfs: features.readonlySysfs,
@@ -114,11 +118,7 @@ export class PauseProcesses implements InfraProcesses {
       },
       root: { path: this.options.rootDirectory, readonly: true },
       mounts: mounts.filter(({ destination }) => destination === "/proc" || destination === "/dev"),
-      annotations: {
-        "io.container.manager": "cri-o",
-        "io.kubernetes.cri-o.ContainerType": "sandbox",
-        "io.kubernetes.cri-o.SandboxID": record.id,
-      },
+      annotations: infraAnnotations(record),
       linux: {
         namespaces: [
           { type: "pid" },
@@ -128,7 +128,7 @@ export class PauseProcesses implements InfraProcesses {
           ...(uts === undefined ? [] : [{ type: "uts", path: uts } as const]),
         ],
         cgroupsPath: this.options.cgroupsPath(record.cgroupParent, record.id),
-        resources: { cpu: { shares: CPU_SHARES } },
+        resources: { cpu: { shares: CPU_SHARES, ...(cpuset === "" ? {} : { cpus: cpuset }) } },
         maskedPaths: [],
         readonlyPaths: [],
       },

@@ -1,7 +1,8 @@
 import { mount, MOUNT_FLAG, unmount } from "../linux/mount.ts";
+import { linkLogs, unlinkLogs } from "./linked_logs.ts";
 import type { PodMounts } from "./ports.ts";
 
-/** Shared memory of pods. */
+/** Shared memory and linked logs of pods. */
 export class NodeMounts implements PodMounts {
   mountShm(path: string, { sizeBytes, label }: { sizeBytes: number; label?: string }): void {
     const flags = MOUNT_FLAG.nosuid | MOUNT_FLAG.nodev | MOUNT_FLAG.noexec;
@@ -11,5 +12,13 @@ export class NodeMounts implements PodMounts {
 
   async unmountShm(path: string): Promise<void> {
     await unmount(path, { detach: true });
+  }
+
+  async linkLogs(logDirectory: string, volume: string): Promise<void> {
+    await linkLogs(logDirectory, volume);
+  }
+
+  async unlinkLogs(logDirectory: string, volume: string): Promise<void> {
+    await unlinkLogs(logDirectory, volume);
   }
 }

@@ -54,6 +54,10 @@ export interface PodMounts {
   mountShm(path: string, options: { sizeBytes: number; label?: string }): void;
   /** Succeeds when it is not mounted. */
   unmountShm(path: string): Promise<void>;
+  /** Shows the log directory in a volume of the pod. */
+  linkLogs(logDirectory: string, volume: string): Promise<void>;
+  /** Succeeds when it does not show them. */
+  unlinkLogs(logDirectory: string, volume: string): Promise<void>;
 }
 
 /** Where a pod's cgroups hang. The kubelet makes and removes the pod's own; we only what lies below. */

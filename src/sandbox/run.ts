@@ -5,6 +5,7 @@ import type { SandboxDeps } from "./deps.ts";
 import { hostsText, podFiles, writePodFiles } from "./pod_files.ts";
 import { labelPodFiles } from "./pod_labels.ts";
 import { podSysctls } from "./sysctls.ts";
+import { linkedLogsOf, shmSizeOf } from "./pod_annotations.ts";
 import { attachmentOf, tearDownSandbox } from "./teardown.ts";
 import type { SandboxRecord, SandboxSpec } from "./types.ts";
 
@@ -55,6 +56,9 @@ export async function runSandbox(
 function firstRecord(deps: SandboxDeps, spec: SandboxSpec, name: string): SandboxRecord {
   const id = newSandboxId();
   const runDirectory = `${deps.runDirectory}/${id}`;
+  const runtimeHandler = deps.resolveHandler(spec.runtimeHandler);
+  const annotations = deps.annotations.forPod(spec.annotations, { handler: runtimeHandler });
+  const linkedLogs = linkedLogsOf(annotations, spec, deps);
   const { namespaces } = spec.security;
   return {
     version: 1,
@@ -62,7 +66,7 @@ function firstRecord(deps: SandboxDeps, spec: SandboxSpec, name: string): Sandbo
     name,
     spec,
     state: "creating",
-    runtimeHandler: deps.resolveHandler(spec.runtimeHandler),
+    runtimeHandler,
     createdAtNanos: String(deps.clock.nowNanos()),
     namespaces: {},
     ips: [],
@@ -74,6 +78,7 @@ function firstRecord(deps: SandboxDeps, spec: SandboxSpec, name: string): Sandbo
     hostname: hostname(spec, id),
     ...(spec.logDirectory === "" ? { ownLogDirectory: `${deps.logDirectory}/${id}` } : {}),
     cgroupParent: deps.cgroups.parent(spec.cgroupParent),
+    ...(linkedLogs === undefined ? {} : { linkedLogs }),
   };
 }
 
@@ -130,9 +135,12 @@ async function makeFiles(deps: SandboxDeps, record: SandboxRecord): Promise<void
   const { ownLogDirectory } = record;
   if (ownLogDirectory !== undefined) await Deno.mkdir(ownLogDirectory, { recursive: true, mode: 0o700 });
   else await Deno.mkdir(record.spec.logDirectory, { recursive: true, mode: 0o755 });
+  if (record.linkedLogs !== undefined) await deps.mounts.linkLogs(record.spec.logDirectory, record.linkedLogs);
   await writePodFiles(record, record.spec, record.hostname);
   if (record.spec.security.namespaces.ipc === "node") return;
+  const annotations = deps.annotations.forPod(record.spec.annotations, { handler: record.runtimeHandler });
+  const sizeBytes = shmSizeOf(annotations, deps.shmSizeBytes);
   await Deno.mkdir(record.shmPath, { recursive: true, mode: 0o700 });
   const label = record.selinux?.mountLabel;
-  deps.mounts.mountShm(record.shmPath, { sizeBytes: deps.shmSizeBytes, ...(label === undefined ? {} : { label }) });
+  deps.mounts.mountShm(record.shmPath, { sizeBytes, ...(label === undefined ? {} : { label }) });
 }

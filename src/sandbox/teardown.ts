@@ -34,6 +34,7 @@ export async function releaseHost(deps: SandboxDeps, record: SandboxRecord): Pro
   await deps.infra.remove(record);
   for (const path of deps.namespaces.paths(record.id)) deps.namespaces.unpin(path);
   if (record.shmPath.startsWith(record.runDirectory)) await deps.mounts.unmountShm(record.shmPath);
+  if (record.linkedLogs !== undefined) await deps.mounts.unlinkLogs(record.spec.logDirectory, record.linkedLogs);
 }
 
 /**

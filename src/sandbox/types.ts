@@ -95,6 +95,8 @@ export interface SandboxRecord {
   /** Where containers log whose pod names no directory; ours, so it goes with the pod. */
   readonly ownLogDirectory?: string;
   readonly cgroupParent: string;
+  /** The volume of the pod that shows its logs; absent: none does. */
+  readonly linkedLogs?: string;
   /** The process that holds the pod's PID namespace, where there is one. */
   readonly infra?: ProcessIdentity;
 }

@@ -14,6 +14,8 @@ export interface ImageConfig {
   readonly stopSignal: string;
   readonly volumes: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
+  /** `<os>/<architecture>` that it is built for; either may be empty. */
+  readonly platform: string;
 }
 
 /** What a pull needs of the document. */
@@ -63,6 +65,7 @@ export function parseImageConfig(bytes: Uint8Array): ImageConfig {
     stopSignal: text(config["StopSignal"]),
     volumes: isObject(config["Volumes"]) ? Object.keys(config["Volumes"]) : [],
     labels: labels(config["Labels"]),
+    platform: `${text(document["os"])}/${text(document["architecture"])}`,
   };
 }
 

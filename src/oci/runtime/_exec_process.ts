@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ociJson } from "../spec/json.ts";
 import { identify, killTree, readProcess } from "../../linux/process.ts";
 import type { Child, ExitStatus } from "../../linux/spawn.ts";
 import { RuntimeError } from "./errors.ts";
@@ -36,7 +37,7 @@ export interface Files extends ExecFiles, Disposable {}
 export function writeFiles({ directory, processSpec }: { directory: string; processSpec: object }): Files {
   const base = `${directory}/exec-${Deno.pid}-${serial++}`;
   const files = { processFile: `${base}.json`, pidFile: `${base}.pid` };
-  Deno.writeTextFileSync(files.processFile, JSON.stringify(processSpec), { mode: 0o600 });
+  Deno.writeTextFileSync(files.processFile, ociJson(processSpec), { mode: 0o600 });
   return {
     ...files,
     [Symbol.dispose]: (): void => {

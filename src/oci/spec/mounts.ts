@@ -8,6 +8,8 @@ export interface DefaultMountOptions {
   readonly shmPath: string;
   /** The node's POSIX message queues, where the container shares the node's IPC namespace. */
   readonly hostIpc: boolean;
+  /** Whether it may write to its own part of cgroup v2 without being privileged. */
+  readonly writableCgroups?: boolean;
 }
 
 const SYSFS_PATH = "/sys";
@@ -51,7 +53,7 @@ export function defaultMounts(options: DefaultMountOptions): OciMount[] {
       destination: "/sys/fs/cgroup",
       type: "cgroup",
       source: "cgroup",
-      options: ["nosuid", "noexec", "nodev", "relatime", access],
+      options: ["nosuid", "noexec", "nodev", "relatime", options.writableCgroups === true ? "rw" : access],
     },
     { destination: "/dev/shm", type: "bind", source: options.shmPath, options: ["rw", "rbind"] },
   ];

@@ -61,6 +61,7 @@ export interface OciCapabilities {
 export interface OciRlimit {
   /** `RLIMIT_NOFILE` and the like. */
   readonly type: string;
+  /** `Infinity`: no limit. */
   readonly soft: number;
   readonly hard: number;
 }

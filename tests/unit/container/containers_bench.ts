@@ -123,6 +123,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
           workingDir: "/work",
           stopSignal: "SIGUSR2",
           volumes: ["/data"],
+          platform: "linux/amd64",
         };
         return Promise.resolve({ id: "f".repeat(64), ref: "f".repeat(64), name: "img:1", defaults, annotations: {} });
       },
@@ -147,7 +148,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
         await Deno.remove(`${directory}/${id}`, { recursive: true }).catch(() => {});
       },
     },
-    runtimes: { find: () => runtime },
+    runtimes: { find: () => runtime, forPlatform: () => runtime },
     hooks: { select: () => Promise.resolve({}) },
     imageVolumes: {
       open: () => Promise.reject(new Error("not here")),
@@ -163,7 +164,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
       finishLimits: () => Promise.resolve(),
       remove: () => Promise.resolve(),
     },
-    annotations: { forContainer: (own, pod) => ({ ...pod.annotations, ...own }) },
+    annotations: { forContainer: (own, pod) => ({ ...pod.annotations, ...own }), workloadOf: () => undefined },
     processes: {
       isAlive: ({ pid }) => host.alive.has(pid),
       signal: ({ pid }, number) => {
@@ -197,9 +198,10 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
       hasUnified: true,
       unsetsQuota: true,
       createTimeoutMs: 60_000,
-      systemdCgroups: false,
       devices: { additional: [], allowed: [], ownedByUser: false },
       handlers: new Map(),
+      minGomaxprocs: 0,
+      systemdCgroups: false,
     },
     cdi: { edits: () => Promise.resolve([]) },
     clock: { nowNanos: () => 5n, monotonicMs: () => performance.now() },
@@ -218,6 +220,8 @@ function fakePod(directory: string): PodContext {
     namespace: "ns",
     uid: "uid",
     labels: {},
+    sandboxName: "k8s_pod_ns_uid_0",
+    ips: ["10.0.0.2"],
     annotations: {},
     runtimeHandler: "crun",
     hostname: "pod-host",
