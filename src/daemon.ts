@@ -19,6 +19,7 @@ import { NodeProcesses } from "./container/node_processes.ts";
 import type { ImageSource } from "./container/ports.ts";
 import { StoreRootfs } from "./container/store_rootfs.ts";
 import type { ContainerRecord } from "./container/types.ts";
+import { openCpuTuning } from "./cpu_tuning.ts";
 import { criHandlers } from "./cri/handlers.ts";
 import { CriServer } from "./cri/server.ts";
 import { openFigures } from "./figures.ts";
@@ -240,9 +241,12 @@ async function buildPods(
   const processes = new NodeProcesses();
   const annotations = new AnnotationGate(config);
   const imageVolumes = openImageVolumes(places.imageVolumes, { store, images, records: containerRecords, log });
+  const exits = new ContainerExits({ records: containerRecords, log });
+  const performance = await openCpuTuning(config, host, { records: containerRecords, exits, log });
   const containers = new Containers({
     records: containerRecords,
-    exits: new ContainerExits({ records: containerRecords, log }),
+    exits,
+    performance,
     ...plugins,
     images,
     rootfs: new StoreRootfs(store),

@@ -94,12 +94,10 @@ export const RUNTIME = {
   }),
   irqbalanceConfigFile: text("irqbalance_config_file", "/etc/sysconfig/irqbalance", {
     env: false,
-    built: false,
     doc: "Configuration of the irqbalance service.",
   }),
   irqbalanceConfigRestoreFile: text("irqbalance_config_restore_file", "/etc/sysconfig/orig_irq_banned_cpus", {
     env: false,
-    built: false,
     doc: "Where the mask of banned CPUs is kept; disable switches restoring off.",
   }),
   cgroupManager: text("cgroup_manager", "systemd", {
@@ -212,7 +210,6 @@ export const RUNTIME = {
     doc: "CPUs of infra containers. Those of the daemon and its children are set by its systemd unit.",
   }),
   sharedCpuset: text("shared_cpuset", "", {
-    built: false,
     check: cpuList,
     doc: "CPUs that guaranteed containers may share by annotation.",
   }),
@@ -338,7 +335,6 @@ export const HANDLER = {
   execCpuAffinity: text("exec_cpu_affinity", "", {
     flag: false,
     reload: true,
-    built: false,
     check: oneOf("", "first"),
     doc: "CPU of exec processes: empty for all, or first.",
   }),

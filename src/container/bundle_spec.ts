@@ -11,6 +11,7 @@ import type { Confiner } from "./confinement.ts";
 import { grantedDevices } from "./devices.ts";
 import { containerMounts } from "./mounts.ts";
 import type { ContainerImage, ContainerRuntime, NodeDefaults, PodContext } from "./ports.ts";
+import { cpuVariables } from "./performance.ts";
 import { specAnnotations } from "./spec_annotations.ts";
 import { runsSystemd, SYSTEMD_ENVIRONMENT } from "./volumes/systemd_mounts.ts";
 import type { ContainerRecord, ContainerSpec, PidMode, ReportedMount } from "./types.ts";
@@ -115,6 +116,7 @@ function processOf(input: BundleInput): OciProcess {
   const { spec, image, user, node } = input;
   const { security } = spec;
   const umask = umaskOf(input.annotations);
+  const execCpu = input.performance?.execCpu;
   const workingDir = spec.workingDir === "" ? image.defaults.workingDir : spec.workingDir;
   return {
     terminal: spec.tty,
@@ -129,6 +131,7 @@ function processOf(input: BundleInput): OciProcess {
     cwd: workingDir === "" ? "/" : workingDir,
     noNewPrivileges: security.noNewPrivs,
     rlimits: node.defaultUlimits,
+    ...(execCpu === undefined ? {} : { execCPUAffinity: { initial: String(execCpu) } }),
     oomScoreAdj: Math.max(spec.resources.oomScoreAdj ?? 0, node.minOomScoreAdj),
   };
 }
@@ -159,6 +162,7 @@ function environment(input: BundleInput): string[] {
   node.defaultEnv.forEach(put);
   image.defaults.env.forEach(put);
   for (const { key, value } of spec.env) put(`${key}=${value}`);
+  cpuVariables(input.performance).forEach(put);
   const maxProcs = gomaxprocs(input);
   if (maxProcs !== undefined && !values.has("GOMAXPROCS")) put(`GOMAXPROCS=${maxProcs}`);
   return [...values.values()];

@@ -16,9 +16,7 @@ import { monitorRequest } from "./monitor_request.ts";
 import { withHooks } from "./hooks.ts";
 import type { ContainerImage, PodContext } from "./ports.ts";
 import { logLinkOf, protectLogs } from "./linked_logs.ts";
-import { initialLimits } from "./limits.ts";
 import { containerLabels, withSelinux } from "./selinux.ts";
-import { startingLimits } from "./starting_limits.ts";
 import { signalNumber } from "./signals.ts";
 import { tearDownContainer } from "./teardown.ts";
 import { transition } from "./transitions.ts";
@@ -61,7 +59,7 @@ export async function createContainer(
   context.stage("container creating: looking the image up");
   const source = await sourceOf(deps, spec, context);
   await using _checkpoint = source.checkpoint;
-  const annotated = annotatedOf(deps.annotations, request);
+  const annotated = await annotatedOf(deps, request);
   const record = firstRecord(deps, { pod, spec, annotated }, { name, image: source.image });
   await deps.records.insert(record);
   try {
@@ -91,7 +89,6 @@ function firstRecord(
   const byAnnotation = annotationValue(annotated.annotations, "stopSignal");
   const stopSignal = spec.stopSignal ?? ((byAnnotation ?? image.defaults.stopSignal) || "SIGTERM");
   signalNumber(stopSignal);
-  const limits = startingLimits(spec.resources, { ...annotated, container: spec.metadata.name });
   const runtime = deps.runtimes.forPlatform(pod.runtimeHandler, image.defaults.platform);
   return {
     version: 1,
@@ -119,7 +116,8 @@ function firstRecord(
     stopSignal,
     ...logLinkOf(pod, { spec, id }),
     mounts: [],
-    resources: initialLimits(limits, deps.node),
+    resources: annotated.limits,
+    ...(annotated.performance === undefined ? {} : { performance: annotated.performance }),
     user: { uid: 0, gid: 0, supplementalGroups: [] },
   };
 }

@@ -36,6 +36,7 @@ export function nodeDefaults(config: Config, host: Host): NodeDefaults {
     },
     handlers: config.handlers,
     minGomaxprocs: runtime.minInjectedGomaxprocs,
+    sharedCpuset: runtime.sharedCpuset,
     systemdCgroups: runtime.cgroupManager === "systemd",
   };
 }

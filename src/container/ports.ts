@@ -256,6 +256,8 @@ export interface NodeDefaults extends LimitSupport {
   readonly devices: DevicePolicy;
   /** The least GOMAXPROCS that is put into containers without a CPU limit; 0: none is. */
   readonly minGomaxprocs: number;
+  /** CPUs that containers with CPUs of their own may share by annotation, as a list; may be empty. */
+  readonly sharedCpuset: string;
   /** Whether systemd makes cgroups. */
   readonly systemdCgroups: boolean;
   /** Runtime handlers by their effective names. */

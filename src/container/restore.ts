@@ -40,6 +40,7 @@ async function restoreOne(deps: ContainerDeps, record: ContainerRecord): Promise
     await tearDownContainer(deps, record);
     return;
   }
+  if (record.tuned === true) deps.performance?.watch(record);
   if (record.state === "exited") return;
   if (record.isCheckpointing === true) {
     deps.log.info("letting a container go on whose checkpoint was interrupted", { container: record.id });

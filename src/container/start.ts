@@ -21,6 +21,7 @@ export async function startContainer(
   const runtime = deps.runtimes.find(record.runtimeHandler);
   const startedAtNanos = String(deps.clock.nowNanos());
   try {
+    await deps.performance?.apply(record);
     if (awaitsRestore(record)) {
       const made = await continueFromCheckpoint(deps, record, options);
       await deps.records.update(record.id, (now) => ({ ...now, ...made }));

@@ -31,6 +31,7 @@ export async function tearDownContainer(deps: ContainerDeps, record: ContainerRe
   await imageVolumes.release(record);
   await removeFile(`${exitsDirectory}/${record.id}`);
   if (record.logLink !== undefined) await removeFile(record.logLink);
+  await deps.performance?.undo(record.id);
   await records.remove(record.id);
 }
 

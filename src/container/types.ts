@@ -1,5 +1,6 @@
 import type { ContainerId, SandboxId } from "../base/ids.ts";
 import type { ResourceLimits } from "../base/resources.ts";
+import type { PerformancePlan } from "../performance/plan.ts";
 import type { ProfileChoice, SelinuxOptions } from "../security/choices.ts";
 
 /** A namespace of a container: its own, the pod's, the node's, or that of another container of the pod. */
@@ -160,6 +161,10 @@ export interface ContainerRecord {
   readonly logFile: string;
   /** A link to the log file, for pods that show their logs in a volume. */
   readonly logLink?: string;
+  /** How its CPUs are tuned while it runs; absent: not at all. */
+  readonly performance?: PerformancePlan;
+  /** Set while they are, or may be. */
+  readonly tuned?: true;
   readonly stopSignal: string;
   readonly mounts: readonly ReportedMount[];
   /** Images that are mounted for its volumes, by id. */

@@ -4,6 +4,7 @@ import { type LimitContext, ociLimits } from "../oci/spec/resources.ts";
 import type { OciResources } from "../oci/spec/types.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { changedLimits, mergedLimits, previousLimits } from "./limits.ts";
+import { withSharedCpus } from "./performance.ts";
 import type { ContainerRecord } from "./types.ts";
 
 /** A runtime sets limits in milliseconds; this is for one that hangs. */
@@ -53,7 +54,8 @@ export async function changeLimits(
 ): Promise<void> {
   checkUpdatable(record);
   const runtime = deps.runtimes.find(record.runtimeHandler);
-  const change = changedLimits(record.resources, limits, deps.node);
+  const asked = withSharedCpus(limits, record.performance);
+  const change = changedLimits(record.resources, asked, deps.node);
   const context: LimitContext = { ...deps.node, minMemoryBytes: runtime.minMemoryBytes };
   const resources = ociLimits(change, context);
   if (Object.keys(mergedLimits({}, change)).length === 0) return;

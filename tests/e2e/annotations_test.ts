@@ -12,6 +12,9 @@ function config(directory: string, runtime: string): string {
   const arch = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
   const allowed = ["umask", "shm-size", "link-logs", "devices"].map((name) => `"${name}.crio.io"`);
   allowed.push('"org.opencontainers.image.stopSignal"', '"run.oci."');
+  const fast = ["cpu-load-balancing", "cpu-quota", "cpu-shared", "cpu-freq-governor"].map((name) =>
+    `"${name}.crio.io"`
+  );
   const handler = (name: string, more: string): string =>
     `[crio.runtime.runtimes.${name}]\nruntime_path = "/usr/bin/env"\nruntime_root = "${directory}/${runtime}"\n${more}\n`
       .replace("/usr/bin/env", name === "other" ? "/bin/false" : runtime);
@@ -19,8 +22,10 @@ function config(directory: string, runtime: string): string {
 min_injected_gomaxprocs = 3
 default_ulimits = ["nofile=1000:2000", "core=-1", "memlock=65536"]
 infra_ctr_cpuset = "0"
+shared_cpuset = "0"
 ${handler(runtime, `allowed_annotations = [${allowed.join(", ")}]`)}
 ${handler("defaults", `default_annotations = { "umask.crio.io" = "0027" }`)}
+${handler("fast", `exec_cpu_affinity = "first"\nallowed_annotations = [${fast.join(", ")}]`)}
 ${handler("platform", `platform_runtime_paths = { "linux/${arch}" = "${directory}/wrapper" }`)}
 [crio.runtime.workloads.management]
 activation_annotation = "workload.test/management"
@@ -219,6 +224,48 @@ for (const runtime of ["crun", "runc"] as const) {
       );
       await assert.rejects(bad.create({}), /resources\.workload\.test\/c0: is not JSON/);
       await bad.remove();
+      await pod.remove();
+    });
+
+    await t.step("guaranteed containers: no quota, no load balancing, shared CPUs", async () => {
+      const pod = await PodUnderTest.run(lab, "fast", {
+        runtimeHandler: "fast",
+        ...annotated({
+          "cpu-quota.crio.io/own": "disable",
+          "cpu-load-balancing.crio.io/own": "disable",
+          "cpu-shared.crio.io/shared": "enable",
+          "cpu-freq-governor.crio.io/governed": "no_such",
+        }),
+      });
+      const limits = message(LinuxContainerResources, {
+        cpuShares: 1024n,
+        cpuQuota: 100_000n,
+        cpuPeriod: 100_000n,
+        cpusetCpus: "1",
+      });
+      const whole = (name: string): Wish => ({
+        name,
+        change: (request): void => void (request.linux = { securityContext: undefined, resources: limits }),
+      });
+      const own = await pod.start(whole("own"));
+      const shared = await pod.start(whole("shared"));
+      assert.equal(await cgroupFile(lab, own, "cpuset.cpus"), "1");
+      assert.equal(await cgroupFile(lab, shared, "cpuset.cpus"), "0-1");
+      assert.equal(
+        await execText(lab, shared, ...shell("echo $OPENSHIFT_ISOLATED_CPUS $OPENSHIFT_SHARED_CPUS")),
+        "1 0",
+      );
+      if (!V2) {
+        assert.equal(await cgroupFile(lab, own, "cpu.cfs_quota_us"), "-1");
+        assert.equal(await cgroupFile(lab, own, "cpuset.sched_load_balance"), "0");
+        assert.equal(await cgroupFile(lab, shared, "cpu.cfs_quota_us"), "200000");
+        assert.equal(await cgroupFile(lab, shared, "cpuset.sched_load_balance"), "1");
+      }
+      // The kubelet says again what it knows of.
+      const change = { containerId: shared, linux: message(LinuxContainerResources, { cpusetCpus: "1" }) };
+      await lab.daemon.client.call("updateContainerResources", change);
+      assert.equal(await cgroupFile(lab, shared, "cpuset.cpus"), "0-1");
+      await assert.rejects(pod.start(whole("governed")), /no frequency governor no_such/);
       await pod.remove();
     });
 

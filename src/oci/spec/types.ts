@@ -33,6 +33,8 @@ export interface OciProcess {
   readonly apparmorProfile?: string;
   readonly oomScoreAdj?: number;
   readonly selinuxLabel?: string;
+  /** CPUs of processes that are run in the container later, as a list (runtime-spec 1.2.1). */
+  readonly execCPUAffinity?: { readonly initial: string };
   /** Runtime specification 1.1. */
   readonly ioPriority?: { readonly class: string; readonly priority: number };
   /** Runtime specification 1.1. */

@@ -201,6 +201,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
       devices: { additional: [], allowed: [], ownedByUser: false },
       handlers: new Map(),
       minGomaxprocs: 0,
+      sharedCpuset: "",
       systemdCgroups: false,
     },
     cdi: { edits: () => Promise.resolve([]) },

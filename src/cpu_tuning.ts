@@ -1,0 +1,55 @@
+/**
+ * What tunes the CPUs of containers on this node: its parts with the kernel's real files.
+ *
+ * @module
+ */
+import { messageOf } from "./base/errors.ts";
+import type { CgroupDriver } from "./cgroup/paths.ts";
+import type { Config } from "./config/schema.ts";
+import type { ContainerDeps } from "./container/deps.ts";
+import { CpuTuning } from "./container/performance.ts";
+import { commandResult, DEFAULT_PATH } from "./linux/command.ts";
+import type { Host } from "./linux/host.ts";
+import { CpuFiles } from "./performance/cpu_files.ts";
+import { Interrupts } from "./performance/interrupts.ts";
+
+const RUN_LIMIT_MS = 30_000;
+
+/** Opens it, and gives the irqbalance service its file back after a reboot. */
+export async function openCpuTuning(
+  { runtime }: Config,
+  host: Host,
+  deps: Pick<ContainerDeps, "records" | "exits" | "log">,
+): Promise<CpuTuning> {
+  const cpuFiles = new CpuFiles({
+    cpuDirectory: "/sys/devices/system/cpu",
+    saveDirectory: "/var/run/crio/cpu",
+  });
+  const interrupts = new Interrupts({
+    affinityFile: "/proc/irq/default_smp_affinity",
+    balanceFile: runtime.irqbalanceConfigFile,
+    bannedFile: runtime.irqbalanceConfigRestoreFile,
+  }, { run, log: deps.log });
+  await interrupts.restoreBanned({ signal: AbortSignal.timeout(RUN_LIMIT_MS) }).catch((error: unknown) => {
+    deps.log.warn(`the irqbalance service's banned CPUs could not be looked at: ${messageOf(error)}`);
+  });
+  return new CpuTuning({
+    ...deps,
+    driver: runtime.cgroupManager as CgroupDriver,
+    layout: host.cgroup,
+    cpuFiles,
+    interrupts,
+  });
+}
+
+async function run(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<boolean> {
+  try {
+    const { exitCode } = await commandResult(argv, {
+      env: { PATH: DEFAULT_PATH, ...env },
+      signal: AbortSignal.timeout(RUN_LIMIT_MS),
+    });
+    return exitCode === 0;
+  } catch {
+    return false; // not installed, or it hung: nothing that a container depends on
+  }
+}
