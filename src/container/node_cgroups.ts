@@ -34,15 +34,23 @@ export class NodeCgroups implements ContainerCgroups {
   }
 
   async memoryUsageBytes(parent: string, id: ContainerId): Promise<number | undefined> {
-    return await memoryUsageBytes(this.tree.layout, containerCgroup({ driver: this.driver, parent, id }));
+    return await memoryUsageBytes(this.tree.layout, await this.#limited(parent, id));
   }
 
   async holdLimits(parent: string, id: ContainerId, limits: ResourceLimits): Promise<() => Promise<string[]>> {
-    return await holdLimits(this.tree.layout, containerCgroup({ driver: this.driver, parent, id }), limits);
+    return await holdLimits(this.tree.layout, await this.#limited(parent, id), limits);
   }
 
   async finishLimits(parent: string, id: ContainerId, limits: ResourceLimits): Promise<void> {
-    await finishLimits(this.tree.layout, containerCgroup({ driver: this.driver, parent, id }), limits);
+    await finishLimits(this.tree.layout, await this.#limited(parent, id), limits);
+  }
+
+  /** Where a container's limits are: with systemd and cgroup v2 crun sets them in a cgroup of its own below the scope. */
+  async #limited(parent: string, id: ContainerId): Promise<string> {
+    const path = containerCgroup({ driver: this.driver, parent, id });
+    const below = `${path}/container`;
+    const isNested = this.driver === "systemd" && this.tree.layout.mode === "v2" && await this.tree.exists(below);
+    return isNested ? below : path;
   }
 
   async remove(parent: string, id: string): Promise<void> {
