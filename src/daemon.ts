@@ -225,7 +225,7 @@ async function buildPods(
 ): Promise<Pods> {
   const { log, host, store, places, images, hooks } = deps;
   const stalled = (stage: string): void => deps.metrics.containers.stalled(stage);
-  const plugins = hooks === undefined ? {} : { plugins: hooks };
+  const plugins = hooks === undefined ? {} : { plugins: hooks, updateHooks: hooks };
   const driver = config.runtime.cgroupManager as CgroupDriver;
   const tree = new CgroupTree(host.cgroup);
   const [containerRecords, sandboxRecords, runtimes, checkpoints] = await Promise.all([

@@ -18,7 +18,7 @@ import { StopLoops } from "./stop.ts";
 import { tearDownContainer } from "./teardown.ts";
 import { transition } from "./transitions.ts";
 import type { ContainerRecord, ContainerSpec } from "./types.ts";
-import { updateContainer } from "./update.ts";
+import { changeLimits, updateContainer } from "./update.ts";
 
 /** Starting takes milliseconds; this is for a runtime that hangs. */
 const START_LIMIT_MS = 120_000;
@@ -206,6 +206,15 @@ export class Containers {
     const record = this.require(id);
     using _lock = await this.#locks.acquire(record.id, { signal });
     await updateContainer(this.deps, this.require(record.id), { limits, signal });
+  }
+
+  /**
+   * Changes limits as plugins want it, which are not asked. Takes no lock: who holds it may wait for those same plugins.
+   *
+   * @throws as {@link updateResources}
+   */
+  async changeLimits(id: string, limits: ResourceLimits): Promise<void> {
+    await changeLimits(this.deps, this.require(id), limits);
   }
 
   /**

@@ -167,7 +167,8 @@ async function build(
     annotations: annotated.annotations,
     ...own,
   });
-  const oci = await deps.plugins?.creating({ pod, record, spec: asked }, context) ?? asked;
+  const adjusted = await deps.plugins?.creating({ pod, record, spec: asked, deps }, context);
+  const oci = adjusted?.spec ?? asked;
   // The working directory and the image's volumes need not be in its layers.
   const volumes = node.rules.imageVolumes === "mkdir" ? image.defaults.volumes : [];
   for (const path of [oci.process.cwd, ...volumes]) makeDirectoriesInRoot(rootfs, path);
@@ -184,6 +185,7 @@ async function build(
   await deps.records.update(record.id, (now) =>
     transition(now, "created", {
       ...made,
+      ...adjusted?.changes,
       rootfs,
       mounts: bundle.mounts,
       ...(bundle.seccompProfile === undefined ? {} : { seccompProfile: bundle.seccompProfile }),

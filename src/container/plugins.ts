@@ -1,6 +1,22 @@
 import type { OciSpec } from "../oci/spec/types.ts";
+import type { ContainerDeps } from "./deps.ts";
 import type { PodContext } from "./ports.ts";
 import type { ContainerRecord } from "./types.ts";
+
+/** A container that is about to be made, and what its node can do. */
+export interface Creation {
+  readonly record: ContainerRecord;
+  readonly spec: OciSpec;
+  readonly pod: PodContext;
+  readonly deps: Pick<ContainerDeps, "node" | "runtimes" | "annotations" | "cdi">;
+}
+
+/** What plugins make of it. */
+export interface AdjustedContainer {
+  readonly spec: OciSpec;
+  /** What changes in the record with it. */
+  readonly changes: Partial<Pick<ContainerRecord, "resources" | "cgroupPath" | "cgroupParent">>;
+}
 
 /**
  * Those outside who take part in the life of containers: plugins of the Node Resource Interface. None of these is called while a
@@ -10,13 +26,10 @@ export interface ContainerPlugins {
   /**
    * Before the runtime makes a container. `created` or `notCreated` follows.
    *
-   * @returns the runtime specification as the plugins want it
+   * @returns the container as the plugins want it; undefined: as it is
    * @throws what refuses the container
    */
-  creating(
-    container: { readonly pod: PodContext; readonly record: ContainerRecord; readonly spec: OciSpec },
-    options: { signal: AbortSignal },
-  ): Promise<OciSpec>;
+  creating(creation: Creation, options: { signal: AbortSignal }): Promise<AdjustedContainer | undefined>;
   /** Never rejects. */
   created(record: ContainerRecord): Promise<void>;
   /** The creation failed, perhaps before anybody was asked. Never rejects. */

@@ -1,15 +1,15 @@
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import type { ContainerPlugins } from "../container/plugins.ts";
+import type { ResourceLimits } from "../base/resources.ts";
+import type { AdjustedContainer, ContainerPlugins, Creation } from "../container/plugins.ts";
 import type { ContainerRecord } from "../container/types.ts";
 import type { PluginDoor } from "../nri/door.ts";
 import type { EventName } from "../nri/events.ts";
-import type { OciSpec } from "../oci/spec/types.ts";
 import type { PodPlugins } from "../sandbox/plugins.ts";
 import type { SandboxRecord } from "../sandbox/types.ts";
+import type { UpdateHooks } from "../container/update.ts";
 import type { Relay } from "./relay.ts";
 
-type Creation = Parameters<ContainerPlugins["creating"]>[0];
 type Call = { readonly signal?: AbortSignal };
 
 /** Tells nobody, when nobody wants to hear. */
@@ -21,7 +21,7 @@ async function silence(): Promise<void> {}
  *
  * Life: made before pods and containers, which call it; `connect` once they are there. Before that nobody hears anything.
  */
-export class LifeHooks implements ContainerPlugins {
+export class LifeHooks implements ContainerPlugins, UpdateHooks {
   #door: PluginDoor | undefined;
   #relay: (() => Promise<Relay>) | undefined;
   /** What keeps plugins from joining, by the id of what is being made or started. */
@@ -45,12 +45,13 @@ export class LifeHooks implements ContainerPlugins {
     for (const id of ids) this.#ends.set(id, Promise.resolve());
   }
 
-  async creating({ pod, record, spec }: Creation, options: { signal: AbortSignal }): Promise<OciSpec> {
-    await this.#hold(record.id, options);
+  async creating(creation: Creation, options: { signal: AbortSignal }): Promise<AdjustedContainer | undefined> {
+    const { id } = creation.record;
+    await this.#hold(id, options);
     const relay = await this.#relayFor("CreateContainer");
-    if (relay === undefined) return spec;
-    this.#announced.add(record.id);
-    return await relay.create({ pod, record, spec }, options);
+    if (relay === undefined) return undefined;
+    this.#announced.add(id);
+    return await relay.create(creation, options);
   }
 
   async created(record: ContainerRecord): Promise<void> {
@@ -83,6 +84,19 @@ export class LifeHooks implements ContainerPlugins {
 
   notStarted(record: ContainerRecord): void {
     this.#release(record.id);
+  }
+
+  async updating(
+    record: ContainerRecord,
+    limits: ResourceLimits,
+    options: { signal: AbortSignal },
+  ): Promise<ResourceLimits> {
+    const relay = await this.#relayFor("UpdateContainer");
+    return relay === undefined ? limits : await relay.update(record, limits, options);
+  }
+
+  updated(record: ContainerRecord): void {
+    void this.#tell("PostUpdateContainer", (relay) => relay.container("PostUpdateContainer", record));
   }
 
   async ended(record: ContainerRecord): Promise<void> {

@@ -39,7 +39,7 @@ export async function openPlugins(
   };
   const runtime: PluginRuntime = {
     state: async () => await (await relay()).state(),
-    update: async (updates) => await (await relay()).update(updates),
+    update: async (updates) => updates.length === 0 ? [] : await (await relay()).apply(updates),
     evict: async (evictions) => {
       if (evictions.length > 0) await (await relay()).evict(evictions);
     },
@@ -77,6 +77,8 @@ function nodeLife(
     pod: (id) => sandboxes.find(id),
     containers: () => containers.list(),
     specOf: (record) => containers.runtimeSpec(record),
+    isAlive: (id) => ["created", "running"].includes(containers.find(id)?.state ?? ""),
+    changeLimits: (id, limits) => containers.changeLimits(id, limits),
     stop: (id, options) => containers.stop(id, options),
   };
 }

@@ -1,24 +1,17 @@
 import { messageOf, UnimplementedError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { mapInTurns } from "../base/turns.ts";
-import type { ContainerPlugins } from "../container/plugins.ts";
+import type { ResourceLimits } from "../base/resources.ts";
+import type { AdjustedContainer, Creation } from "../container/plugins.ts";
 import type { ContainerRecord } from "../container/types.ts";
-import {
-  type Container,
-  ContainerAdjustment,
-  type ContainerEviction,
-  type ContainerUpdate,
-  Hooks,
-  LinuxContainerAdjustment,
-  LinuxResources,
-  type PodSandbox,
-} from "../nri/gen/nri.ts";
-import { message } from "../nri/message.ts";
-import type { PluginRuntime, Plugins } from "../nri/plugins.ts";
+import type { Container, ContainerEviction, ContainerUpdate, LinuxResources, PodSandbox } from "../nri/gen/nri.ts";
+import type { Plugins } from "../nri/plugins.ts";
 import type { RuntimeState } from "../nri/synchronize.ts";
 import type { OciSpec } from "../oci/spec/types.ts";
 import type { SandboxRecord } from "../sandbox/types.ts";
+import { adjustContainer } from "./adjust_container.ts";
 import { containerMessage, podMessage } from "./messages.ts";
+import { limitsMessage, limitsOf } from "./resources_message.ts";
 
 /** Pods and containers of this node, as this folder needs them. */
 export interface NodeLife {
@@ -27,12 +20,19 @@ export interface NodeLife {
   containers(): Iterable<ContainerRecord>;
   /** The runtime specification of a container; undefined when it is gone. */
   specOf(record: ContainerRecord): Promise<unknown>;
+  /** Whether a container is created or runs. */
+  isAlive(id: string): boolean;
+  changeLimits(id: string, limits: ResourceLimits): Promise<void>;
   stop(id: string, options: { timeoutMs: number; signal: AbortSignal }): Promise<void>;
 }
 
-type ContainerEvent = "PostCreateContainer" | "StartContainer" | "PostStartContainer" | "RemoveContainer";
+type ContainerEvent =
+  | "PostUpdateContainer"
+  | "PostCreateContainer"
+  | "StartContainer"
+  | "PostStartContainer"
+  | "RemoveContainer";
 type PodEvent = "RunPodSandbox" | "StopPodSandbox" | "RemovePodSandbox";
-type Creation = Parameters<ContainerPlugins["creating"]>[0];
 type Call = { readonly signal?: AbortSignal };
 
 /** Specifications that are read at a time for a plugin that joins. */
@@ -40,16 +40,29 @@ const READS_AT_A_TIME = 16;
 const EVICTION_LIMIT_MS = 120_000;
 
 /** Turns records into messages and messages into deeds. Loaded with the first plugin. */
-export class Relay implements PluginRuntime {
+export class Relay {
   constructor(
     private readonly deps: { readonly node: NodeLife; readonly log: Logger; plugins(): Plugins | undefined },
   ) {}
 
-  async create({ record, spec }: Creation, call: Call): Promise<OciSpec> {
+  async create(creation: Creation, call: Call): Promise<AdjustedContainer | undefined> {
+    const { record, spec } = creation;
     const container = containerMessage(record, spec);
     const adjustment = await this.#plugins?.create({ pod: this.#podOf(record), container }, call);
-    if (adjustment !== undefined) refuseAdjustment(adjustment);
-    return spec;
+    return adjustment === undefined ? undefined : await adjustContainer(creation, adjustment);
+  }
+
+  /** The limits to set, as plugins want them. */
+  async update(record: ContainerRecord, limits: ResourceLimits, call: Call): Promise<ResourceLimits> {
+    const request = {
+      pod: this.#podOf(record),
+      container: await this.#message(record),
+      linuxResources: limitsMessage(limits),
+    };
+    const resources = await this.#plugins?.update(request, call);
+    if (resources === undefined) return limits;
+    const { oomScoreAdj } = limits;
+    return { ...limitsOf(resources), ...(oomScoreAdj === undefined ? {} : { oomScoreAdj }) };
   }
 
   async container(event: ContainerEvent, record: ContainerRecord, call: Call = {}): Promise<void> {
@@ -81,8 +94,23 @@ export class Relay implements PluginRuntime {
     return { pods, containers };
   }
 
-  update(updates: readonly ContainerUpdate[]): Promise<Array<{ update: ContainerUpdate; reason: string }>> {
-    return Promise.resolve(updates.map((update) => ({ update, reason: "updates are not supported by this version" })));
+  /** One after the other, as the plugins gave them. */
+  async apply(
+    updates: readonly ContainerUpdate[],
+  ): Promise<Array<{ update: ContainerUpdate; reason: string }>> {
+    const failed: Array<{ update: ContainerUpdate; reason: string }> = [];
+    for (const update of updates) {
+      const { containerId, linux } = update;
+      // It may have gone while the plugin was thinking.
+      if (linux?.resources === undefined || !this.deps.node.isAlive(containerId)) continue;
+      try {
+        refuseBeyondLimits(linux.resources);
+        await this.deps.node.changeLimits(containerId, limitsOf(linux.resources));
+      } catch (error) {
+        failed.push({ update, reason: messageOf(error) });
+      }
+    }
+    return failed;
   }
 
   async evict(evictions: readonly ContainerEviction[]): Promise<void> {
@@ -111,13 +139,9 @@ export class Relay implements PluginRuntime {
   }
 }
 
-/** What is not carried out must not pass unnoticed. */
-function refuseAdjustment(adjustment: ContainerAdjustment): void {
-  const sizeOf = (one: ContainerAdjustment): number => ContainerAdjustment.encode(one).finish().length;
-  const nothing = message(ContainerAdjustment, {
-    hooks: message(Hooks),
-    linux: message(LinuxContainerAdjustment, { resources: message(LinuxResources) }),
-  });
-  if (sizeOf(adjustment) === sizeOf(nothing)) return;
-  throw new UnimplementedError("a plugin adjusts the container, which is not supported yet");
+/** An update goes through what a client of the CRI can change; the rest must not pass unnoticed. */
+function refuseBeyondLimits({ blockioClass, rdtClass, pids }: LinuxResources): void {
+  const wanted = Object.entries({ blockioClass, rdtClass, pids }).filter(([, value]) => value !== undefined);
+  if (wanted.length === 0) return;
+  throw new UnimplementedError(`an update of ${wanted.map(([name]) => name).join(", ")} is not supported yet`);
 }

@@ -38,7 +38,7 @@ function stand(): Stand {
   const relay = {
     create: async () => {
       await hear("CreateContainer");
-      return { ...SPEC, ociVersion: "adjusted" };
+      return { spec: { ...SPEC, ociVersion: "adjusted" }, changes: {} };
     },
     container: (event: string) => hear(event),
     prepareContainer: (event: string) => {
@@ -64,14 +64,14 @@ function stand(): Stand {
 }
 
 function creation(record: ContainerRecord): Creation {
-  return { pod: {} as Creation["pod"], record, spec: SPEC };
+  return { record, spec: SPEC } as Creation;
 }
 
 Deno.test("LifeHooks relays the life of a container, and holds plugins back while it is made", async () => {
   const it = stand();
   const record = containerRecord();
-  const spec = await it.hooks.creating(creation(record), { signal });
-  assert.deepEqual([spec.ociVersion, it.held], ["adjusted", 1]);
+  const adjusted = await it.hooks.creating(creation(record), { signal });
+  assert.deepEqual([adjusted?.spec.ociVersion, it.held], ["adjusted", 1]);
   await it.hooks.created(record);
   assert.equal(it.held, 0);
   await it.hooks.starting(record, { signal });
@@ -119,7 +119,7 @@ Deno.test("LifeHooks says nothing to plugins that do not want to hear", async ()
   const it = stand();
   const record = containerRecord();
   for (const event of ["CreateContainer", "StopContainer", "RemoveContainer", "RunPodSandbox"]) it.unwanted.add(event);
-  assert.equal((await it.hooks.creating(creation(record), { signal })).ociVersion, "1.0.0");
+  assert.equal(await it.hooks.creating(creation(record), { signal }), undefined);
   await it.hooks.notCreated(record);
   await it.hooks.ended(record);
   await (await it.hooks.removing(record))();
@@ -161,7 +161,7 @@ Deno.test("LifeHooks takes a pod back that a plugin refused", async () => {
 Deno.test("LifeHooks does nothing before it is connected", async () => {
   const hooks = new LifeHooks(silentLogger);
   const record = containerRecord();
-  assert.equal(await hooks.creating(creation(record), { signal }), SPEC);
+  assert.equal(await hooks.creating(creation(record), { signal }), undefined);
   await hooks.created(record);
   await hooks.ended(record);
 });
