@@ -277,7 +277,10 @@ async function buildPods(
     ...(cniDefaultNetwork === "" ? {} : { defaultNetwork: cniDefaultNetwork }),
   }, hostPortsOf(config, places, log));
   const sandboxes = new Sandboxes({
-    ...(hooks === undefined ? {} : { plugins: hooks.pods }),
+    ...(hooks === undefined ? {} : {
+      plugins: hooks.pods,
+      vetResources: (record, change, call) => hooks.vetPodResources(record, change, call),
+    }),
     records: sandboxRecords,
     containers,
     network,

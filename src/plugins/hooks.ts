@@ -138,6 +138,16 @@ export class LifeHooks implements ContainerPlugins, UpdateHooks {
     },
   };
 
+  /** Asks plugins about new limits of a whole pod, which its client sets. @throws what refuses them */
+  async vetPodResources(
+    record: SandboxRecord,
+    change: { readonly overhead: ResourceLimits; readonly resources: ResourceLimits },
+    options: { signal: AbortSignal },
+  ): Promise<void> {
+    await (await this.#relayFor("UpdatePodSandbox"))?.updatePod(record, change, options);
+    await this.#tell("PostUpdatePodSandbox", (relay) => relay.pod("PostUpdatePodSandbox", record));
+  }
+
   async #podRunning(record: SandboxRecord, options: { signal: AbortSignal }): Promise<void> {
     await this.#hold(record.id, options);
     const relay = await this.#relayFor("RunPodSandbox");

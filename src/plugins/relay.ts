@@ -32,7 +32,7 @@ type ContainerEvent =
   | "StartContainer"
   | "PostStartContainer"
   | "RemoveContainer";
-type PodEvent = "RunPodSandbox" | "StopPodSandbox" | "RemovePodSandbox";
+type PodEvent = "PostUpdatePodSandbox" | "RunPodSandbox" | "StopPodSandbox" | "RemovePodSandbox";
 type Call = { readonly signal?: AbortSignal };
 
 /** Specifications that are read at a time for a plugin that joins. */
@@ -81,6 +81,15 @@ export class Relay {
 
   async pod(event: PodEvent, record: SandboxRecord, call: Call = {}): Promise<void> {
     await this.#plugins?.notify(event, { pod: podMessage(record) }, call);
+  }
+
+  async updatePod(
+    record: SandboxRecord,
+    { overhead, resources }: { readonly overhead: ResourceLimits; readonly resources: ResourceLimits },
+    call: Call,
+  ): Promise<void> {
+    const limits = { overheadLinuxResources: limitsMessage(overhead), linuxResources: limitsMessage(resources) };
+    await this.#plugins?.notify("UpdatePodSandbox", { pod: podMessage(record), ...limits }, call);
   }
 
   async state(): Promise<RuntimeState> {

@@ -21,6 +21,8 @@ export interface CrioOptions {
   readonly pluginDirectory?: string;
   /** Added to crio.conf as it is. */
   readonly extraConfig?: string;
+  /** Whether plugins of the Node Resource Interface are served, at `nri.sock` and from `nri-plugins`. Default: no. */
+  readonly nri?: boolean;
   readonly logLevel?: string;
   /** Variables of the daemon's environment. */
   readonly environment?: Readonly<Record<string, string>>;
@@ -117,7 +119,10 @@ signature_policy = "${directory}/policy.json"
 network_dir = "${directory}/cni"
 plugin_dirs = [${pluginDirectory === undefined ? "" : `"${pluginDirectory}", `}"${cniPluginDir()}"]
 [crio.nri]
-enable_nri = false
+enable_nri = ${options.nri === true}
+nri_listen = "${directory}/nri.sock"
+nri_plugin_dir = "${directory}/nri-plugins"
+nri_plugin_config_dir = "${directory}/nri-conf.d"
 ${options.extraConfig ?? ""}`;
 }
 

@@ -17,6 +17,10 @@ export interface LabOptions {
   readonly pluginDirectory?: string;
   /** Added to crio.conf as it is. */
   readonly extraConfig?: string;
+  /** Whether NRI plugins are served. Default: no. */
+  readonly nri?: boolean;
+  /** Called before the daemon starts. */
+  readonly prepare?: (directory: string) => Promise<void>;
   /** Variables of the daemon's environment, such as CONTAINER_LOG_SIZE_MAX. */
   readonly environment?: Readonly<Record<string, string>>;
   /** A drop-in file over crio.conf, given the directory of everything: it replaces handlers as a whole. */
@@ -47,6 +51,7 @@ export class Lab implements AsyncDisposable {
     if (options.dropIn !== undefined) {
       await Deno.writeTextFile(`${directory}/crio.conf.d/50-test.conf`, options.dropIn(directory));
     }
+    await options.prepare?.(directory);
     await daemon.start();
     undo.move();
     return new Lab(directory, daemon, registry, cgroup);
