@@ -12,8 +12,11 @@ export async function busyboxLayer(): Promise<Uint8Array> {
     ...directories.map((name) => ({ name: `${name}/`, type: "5", mode: name === "tmp" ? 0o1777 : 0o755 })),
     { name: "bin/busybox", body: busybox, mode: 0o755 },
     ...applets.map((name) => ({ name: `bin/${name}`, type: "2", linkName: "busybox", mode: 0o777 })),
-    { name: "etc/passwd", body: "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n" },
-    { name: "etc/group", body: "root:x:0:\nnobody:x:65534:\n" },
+    {
+      name: "etc/passwd",
+      body: "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
+    },
+    { name: "etc/group", body: "root:x:0:\nextra:x:50000:user\nnobody:x:65534:\n" },
   ]);
 }
 

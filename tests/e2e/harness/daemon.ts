@@ -30,7 +30,7 @@ export class CriDaemon implements AsyncDisposable {
   #child: Deno.ChildProcess | undefined;
   #client: CriClient | undefined;
 
-  constructor(readonly spec: DaemonSpec) {}
+  constructor(public spec: DaemonSpec) {}
 
   get pid(): number {
     if (this.#child === undefined) throw new Error(`${this.spec.name} is not running`);
