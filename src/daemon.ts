@@ -17,6 +17,7 @@ import { assignments, nodeDefaults } from "./container/node_defaults.ts";
 import { openImageVolumes } from "./container/volumes/image_volumes.ts";
 import { NodeProcesses } from "./container/node_processes.ts";
 import type { ImageSource } from "./container/ports.ts";
+import { openSeccompNotifiers } from "./container/seccomp_watch.ts";
 import { StoreRootfs } from "./container/store_rootfs.ts";
 import type { ContainerRecord } from "./container/types.ts";
 import { openCpuTuning } from "./cpu_tuning.ts";
@@ -236,6 +237,13 @@ async function buildPods(
   ]);
   const confinement = await NodeConfinement.open({ config, host, log });
   const selinux = await openPodLabels({ config, host, records: sandboxRecords });
+  const seccompNotifiers = openSeccompNotifiers({
+    records: containerRecords,
+    listen: config.api.listen,
+    log,
+    count: (name, syscall) => deps.metrics.containers.seccompNotified(name, syscall),
+    stop: (id, options) => containers.stop(id, options),
+  });
   const node = nodeDefaults(config, host);
   const cgroups = new NodeCgroups(driver, tree);
   const processes = new NodeProcesses();
@@ -259,6 +267,7 @@ async function buildPods(
     hooks: new OciHooks(config.runtime.hooksDir, log),
     imageVolumes,
     ...(selinux === undefined ? {} : { selinux }),
+    seccompNotifiers,
     annotations,
     cdi: new CdiRegistry({ directories: config.runtime.cdiSpecDirs, log }),
     clock: systemClock,

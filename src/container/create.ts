@@ -16,6 +16,7 @@ import { monitorRequest } from "./monitor_request.ts";
 import { withHooks } from "./hooks.ts";
 import type { ContainerImage, PodContext } from "./ports.ts";
 import { logLinkOf, protectLogs } from "./linked_logs.ts";
+import { withSeccompNotifier } from "./seccomp_watch.ts";
 import { containerLabels, withSelinux } from "./selinux.ts";
 import { signalNumber } from "./signals.ts";
 import { tearDownContainer } from "./teardown.ts";
@@ -172,7 +173,12 @@ async function build(
   // The working directory and the image's volumes need not be in its layers.
   const volumes = node.rules.imageVolumes === "mkdir" ? image.defaults.volumes : [];
   for (const path of [oci.process.cwd, ...volumes]) makeDirectoriesInRoot(rootfs, path);
-  const complete = await withHooks(oci, input, deps.hooks);
+  const notified = withSeccompNotifier(oci, {
+    id,
+    annotations: annotated.annotations,
+    notifiers: deps.seccompNotifiers,
+  });
+  const complete = await withHooks(notified, input, deps.hooks);
   await Deno.writeTextFile(`${record.runDirectory}/config.json`, ociJson(complete), { mode: 0o600 });
   if (record.logFile !== "") await Deno.mkdir(dirname(record.logFile), { recursive: true, mode: 0o755 });
   if (record.logLink !== undefined) await Deno.symlink(spec.logPath, record.logLink);

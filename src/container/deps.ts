@@ -1,6 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { AnnotationGate } from "../config/annotation_gate.ts";
+import type { SeccompNotifiers } from "../security/seccomp/notifiers.ts";
 import type { SelinuxLabels } from "../security/selinux/labels.ts";
 import type { RecordStore } from "../state/record_store.ts";
 import type { CdiSource } from "./cdi.ts";
@@ -35,6 +36,8 @@ export interface ContainerDeps {
   readonly confinement: Confiner;
   readonly hooks: HookSource;
   readonly imageVolumes: Pick<ImageVolumes, "open" | "release" | "sweep">;
+  /** Watches the filters of containers whose pod asks for it. */
+  readonly seccompNotifiers?: Pick<SeccompNotifiers, "watch" | "close">;
   /** Absent: the node has no SELinux. */
   readonly selinux?: Pick<SelinuxLabels, "forContainer">;
   /** Which annotations of a container count. */

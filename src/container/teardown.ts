@@ -29,6 +29,7 @@ export async function tearDownContainer(deps: ContainerDeps, record: ContainerRe
   }
   if (removedRootfs.status === "rejected") throw removedRootfs.reason;
   await imageVolumes.release(record);
+  deps.seccompNotifiers?.close(record.id);
   await removeFile(`${exitsDirectory}/${record.id}`);
   if (record.logLink !== undefined) await removeFile(record.logLink);
   await deps.performance?.undo(record.id);

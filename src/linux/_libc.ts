@@ -1,5 +1,5 @@
 /**
- * The one `Deno.dlopen` of this project. Each file of this folder declares the C functions that it needs, with
+ * The `Deno.dlopen` of this project, but for the names of system calls in `seccomp_notify.ts`. Each file of this folder declares the C functions that it needs, with
  * {@link lazyLibc}, which opens libc on first use, so that importing a file costs nothing.
  */
 import { ErrnoError } from "./errno.ts";

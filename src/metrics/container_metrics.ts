@@ -8,6 +8,8 @@ export interface ContainerObserver {
   oomKilled(name: string): void;
   /** @param name of a container that is no more: its figures go as well */
   containerRemoved(name: string): void;
+  /** A container made a call that its seccomp profile forbids. */
+  seccompNotified(name: string, syscall: string): void;
   /** A request came again while the same operation was at `stage`. */
   stalled(stage: string): void;
 }
@@ -51,6 +53,9 @@ export class ContainerMetrics implements ContainerObserver {
   readonly #oom: Counter | undefined;
   readonly #oomByName: Counter<"name"> | undefined;
   readonly #stalled: Counter<"stage"> | undefined;
+  readonly #seccomp: Counter<"name" | "syscall"> | undefined;
+  /** Calls that were counted, by the container's name. */
+  readonly #forbidden = new Map<string, Set<string>>();
 
   constructor(make: MakeCounter) {
     this.#dropped = make("containers_events_dropped_total", { help: "Events that slow clients have missed." });
@@ -58,6 +63,10 @@ export class ContainerMetrics implements ContainerObserver {
     this.#oomByName = make("containers_oom_count_total", {
       help: "Times that a container was killed for want of memory, by its name.",
       labelNames: ["name"],
+    });
+    this.#seccomp = make("containers_seccomp_notifier_count_total", {
+      help: "Forbidden system calls of containers that are watched, by the container's name and the call.",
+      labelNames: ["name", "syscall"],
     });
     this.#stalled = make("resources_stalled_at_stage", {
       help: "Repeated requests for a pod or container that was still being made, by the stage it was at.",
@@ -76,6 +85,13 @@ export class ContainerMetrics implements ContainerObserver {
 
   containerRemoved(name: string): void {
     this.#oomByName?.remove({ name });
+    for (const syscall of this.#forbidden.get(name) ?? []) this.#seccomp?.remove({ name, syscall });
+    this.#forbidden.delete(name);
+  }
+
+  seccompNotified(name: string, syscall: string): void {
+    this.#seccomp?.inc({ name, syscall });
+    this.#forbidden.set(name, (this.#forbidden.get(name) ?? new Set()).add(syscall));
   }
 
   stalled(stage: string): void {

@@ -22,6 +22,7 @@ export const noMetrics: DaemonObserver = {
     eventDropped: (): void => {},
     oomKilled: (): void => {},
     containerRemoved: (): void => {},
+    seccompNotified: (): void => {},
     stalled: (): void => {},
   },
 };

@@ -33,6 +33,15 @@ Deno.test("ContainerMetrics.containerRemoved() takes the label of a container aw
   match(text, /^container_runtime_crio_containers_oom_total 2$/m);
 });
 
+Deno.test("ContainerMetrics counts forbidden system calls by container and call, until the container is gone", async () => {
+  const metrics = await Metrics.create();
+  for (const call of ["mkdir", "mkdir", "chmod"]) metrics.containers.seccompNotified("k8s_a", call);
+  const line = /^container_runtime_crio_containers_seccomp_notifier_count_total\{name="k8s_a",syscall="mkdir"\} 2$/m;
+  match(await metrics.text(), line);
+  metrics.containers.containerRemoved("k8s_a");
+  doesNotMatch(await metrics.text(), /k8s_a/);
+});
+
 Deno.test("ContainerMetrics makes only the collectors that are named", async () => {
   const metrics = await Metrics.create({ collectors: ["containers_oom_total"] });
   metrics.containers.oomKilled("k8s_a");
