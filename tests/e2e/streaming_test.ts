@@ -20,8 +20,12 @@ const STREAM_MIB = Number(Deno.env.get("STREAM_MIB") ?? "128");
 const SESSIONS = Number(Deno.env.get("STREAM_SESSIONS") ?? "60");
 const BLOCK_MIB = 16;
 const ROUNDS = 4;
-/** Until some hundred sessions have run, the engine's heap still grows to the size that it keeps. */
-const GROWTH_BYTES = (SESSIONS >= 500 ? 3 : 16) * MEBI;
+/** In earnest. Before some hundred sessions have run, the engine's heap still grows to the size that it keeps. */
+const IS_FULL = SESSIONS >= 500;
+const GROWTH_BYTES = (IS_FULL ? 3 : 16) * MEBI;
+/** The engine gives memory back when it has been idle for eight seconds. */
+const QUIET_MS = IS_FULL ? 12_000 : 1000;
+const SETTLE_LIMIT_MS = 120_000;
 
 const ignore = !(await Crictl.isAvailable());
 
@@ -256,13 +260,15 @@ function descriptors(pid: number): number {
   return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
 }
 
-/** The value once it has stayed the same, give or take, for two seconds. */
+/** The value once it has stayed the same, give or take, for a while. */
 async function settled(read: () => number, tolerance = 0): Promise<number> {
-  const SAME_MS = 2000;
+  const limitMs = performance.now() + SETTLE_LIMIT_MS;
   let [value, sinceMs] = [read(), performance.now()];
-  return await until("a value that stays", () => {
+  while (performance.now() - sinceMs < QUIET_MS) {
+    if (performance.now() > limitMs) throw new Error(`does not settle, last ${value}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
     const now = read();
     if (Math.abs(now - value) > tolerance) [value, sinceMs] = [now, performance.now()];
-    return Promise.resolve(performance.now() - sinceMs > SAME_MS ? now : undefined);
-  });
+  }
+  return read();
 }
