@@ -15,7 +15,6 @@ export interface ExpectedSkip {
 const DEBIAN: readonly VariantName[] = ["crun", "runc"];
 const NO_APPARMOR = "the kernel of this host has no AppArmor";
 const BENCHMARK = "critest leaves its benchmarks out of a run that validates";
-const NO_RRO = "Debian's crun 1.8 and runc 1.1 know no recursive read-only mounts";
 const NO_USER_NAMESPACES =
   "Debian's crun 1.8 and runc 1.1 cannot map ids of mounts, so user namespaces are not offered";
 
@@ -45,15 +44,6 @@ export const EXPECTED_SKIPS: readonly ExpectedSkip[] = [
     "[k8s.io] Image benchmark about operations on Image benchmark about listing Image",
     "[k8s.io] PodSandbox benchmark about start a container from scratch benchmark about start a container from scratch",
   ]),
-  ...group(
-    { reason: NO_RRO, variants: DEBIAN },
-    variations("[k8s.io] Container Mount Readonly runtime should support readonly mounts ", [
-      "should support recursive readonly mounts",
-      "should reject a recursive readonly mount with PROPAGATION_HOST_TO_CONTAINER",
-      "should reject a recursive readonly mount with PROPAGATION_BIDIRECTIONAL",
-      "should reject a recursive readonly mount with ReadOnly: false",
-    ]),
-  ),
   ...group(
     { reason: NO_USER_NAMESPACES, variants: DEBIAN },
     variations("[k8s.io] Security Context UserNamespaces ", [
