@@ -11,6 +11,7 @@ import type { ContainerDeps } from "./deps.ts";
 import { checkRunning, execSync } from "./exec.ts";
 import { execStream } from "./exec_stream.ts";
 import type { ContainerExit } from "./exits.ts";
+import { withKernelsOom } from "./oom.ts";
 import type { ExecResult, PodContext } from "./ports.ts";
 import { noteEndIfOver, restoreContainers } from "./restore.ts";
 import { startContainer } from "./start.ts";
@@ -314,7 +315,7 @@ export class Containers {
 
   /** Records an end that a monitor wrote down. */
   async handleExit(exit: ContainerExit): Promise<void> {
-    await this.deps.exits.handle(exit);
+    await this.deps.exits.handle(await withKernelsOom(this.deps, exit));
   }
 
   /** The OCI configuration that a container was made with; undefined when a reboot or a removal took it away. */

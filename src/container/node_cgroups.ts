@@ -10,7 +10,7 @@ import {
   runtimeCgroupsPath,
 } from "../cgroup/paths.ts";
 import { finishLimits, holdLimits } from "../cgroup/limit_files.ts";
-import { memoryUsageBytes } from "../cgroup/memory.ts";
+import { memoryUsageBytes, oomKills } from "../cgroup/memory.ts";
 import type { CgroupTree } from "../cgroup/tree.ts";
 import type { ContainerCgroups } from "./ports.ts";
 
@@ -31,6 +31,10 @@ export class NodeCgroups implements ContainerCgroups {
 
   async killAll(parent: string, id: ContainerId): Promise<void> {
     await this.tree.kill(containerCgroup({ driver: this.driver, parent, id }));
+  }
+
+  async oomKills(parent: string, id: ContainerId): Promise<number | undefined> {
+    return await oomKills(this.tree.layout, containerCgroup({ driver: this.driver, parent, id }));
   }
 
   async memoryUsageBytes(parent: string, id: ContainerId): Promise<number | undefined> {

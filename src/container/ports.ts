@@ -177,6 +177,8 @@ export interface ContainerCgroups {
   containerPath(parent: string, id: ContainerId): string;
   /** Kills what still runs in it (a container without a PID namespace of its own leaves children). */
   killAll(parent: string, id: ContainerId): Promise<void>;
+  /** How many of its processes the kernel has killed for want of memory; undefined when it is gone. */
+  oomKills(parent: string, id: ContainerId): Promise<number | undefined>;
   /** Memory that it uses now, in bytes; undefined when it is gone. */
   memoryUsageBytes(parent: string, id: ContainerId): Promise<number | undefined>;
   /** Remembers these limits; what it gives writes them back and tells the files that could not be. */

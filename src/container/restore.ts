@@ -2,6 +2,7 @@ import { messageOf } from "../base/errors.ts";
 import { awaitsRestore } from "./checkpoint/continue.ts";
 import { letGoOn } from "./checkpoint/dump.ts";
 import type { ContainerDeps } from "./deps.ts";
+import { withKernelsOom } from "./oom.ts";
 import { tearDownContainer } from "./teardown.ts";
 import { transition } from "./transitions.ts";
 import type { ContainerRecord } from "./types.ts";
@@ -56,7 +57,7 @@ async function restoreOne(deps: ContainerDeps, record: ContainerRecord): Promise
     return;
   }
   deps.log.info("container ended while nobody watched", { container: record.id, exitCode: exit.exitCode });
-  await deps.exits.handle(exit);
+  await deps.exits.handle(await withKernelsOom(deps, exit));
 }
 
 /**
@@ -69,7 +70,7 @@ export async function noteEndIfOver(deps: ContainerDeps, record: ContainerRecord
   if (record.process !== undefined && processes.isAlive(record.process)) return;
   const exit = await deps.readExit(record);
   if (exit !== undefined) {
-    await deps.exits.handle(exit);
+    await deps.exits.handle(await withKernelsOom(deps, exit));
     return;
   }
   deps.log.warn("container and its monitor are gone without an exit file: exit code is not known", {

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { HugepageLimit, LinuxContainerResources } from "../../src/cri/gen/api.ts";
 import { codeOf, message } from "./harness/cri_client.ts";
+import { cgroupManager } from "./harness/crio.ts";
 import { cgroupFile, cgroupOf, hasShares, type KernelLimits, kernelLimits } from "./harness/kernel_limits.ts";
 import { Lab } from "./harness/lab.ts";
-import { execText, pidOf, PodUnderTest, statusOf, until, type Wish } from "./harness/tries.ts";
+import { execText, exited, pidOf, PodUnderTest, statusOf, until, type Wish } from "./harness/tries.ts";
 
 const MEBI = 1024n * 1024n;
 const INVALID_ARGUMENT = 3;
@@ -156,6 +157,25 @@ for (const runtime of ["crun", "runc"] as const) {
       const swap = await failureOf(update(id, { memorySwapLimitInBytes: 64n * MEBI }));
       assert.equal(codeOf(swap), INVALID_ARGUMENT);
     });
+
+    await t.step(
+      "an end for want of memory has its reason, also when another process than the first was killed",
+      async () => {
+        const few = { memoryLimitInBytes: 24n * MEBI };
+        const fill = "head -c 60000000 /dev/zero > /dev/shm/fill";
+        for (
+          const [script, exitCode] of [[`rm -f /dev/shm/*; exec ${fill}`, 137], [
+            `rm -f /dev/shm/*; ${fill}; exit 9`,
+            9,
+          ]] as const
+        ) {
+          const status = await exited(lab, await pod.start(limited(few, ["/bin/sh", "-c", script])));
+          // systemd may remove the cgroup before monitor and daemon have looked.
+          if (cgroupManager() === "cgroupfs") assert.equal(status.reason, "OOMKilled");
+          assert.ok([exitCode, 137].includes(status.exitCode), `exit code ${status.exitCode}`);
+        }
+      },
+    );
 
     await t.step("an update that the kernel refuses half-way changes nothing", async () => {
       const id = await pod.start(limited(LIMITS));

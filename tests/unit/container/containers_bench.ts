@@ -159,6 +159,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
     cgroups: {
       containerPath: (parent, id) => `${parent}/crio-${id}`,
       killAll: () => Promise.resolve(),
+      oomKills: () => Promise.resolve(undefined),
       memoryUsageBytes: () => Promise.resolve(0),
       holdLimits: () => Promise.resolve(() => Promise.resolve([])),
       finishLimits: () => Promise.resolve(),
