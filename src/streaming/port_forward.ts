@@ -105,10 +105,18 @@ async function carry(
     const text = `error forwarding port ${options.port}: ${messageOf(failure)}`;
     if (!error.destroyed) error.write(new TextEncoder().encode(text));
   }
-  if (!error.destroyed) error.end();
-  if (!data.destroyed) data.end();
   // Nobody reads it any more; left alone it would hold the connection back for the others.
   data.resume();
+  await Promise.all([ended(error), ended(data)]);
+}
+
+/** Ends a stream and waits until all that was written to it is on its way: whoever closes the connection cuts the rest off. */
+async function ended(stream: Duplex): Promise<void> {
+  if (stream.destroyed || stream.writableFinished) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  stream.once("finish", resolve).once("close", resolve);
+  stream.end();
+  await promise;
 }
 
 function goneSignal(transport: Duplex): AbortController {

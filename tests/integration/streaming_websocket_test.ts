@@ -146,6 +146,21 @@ Deno.test("port-forward over WebSocket channels begins with the port and carries
   assert.equal(channel(all, 3).slice(2), "error forwarding port 9: refused");
 });
 
+Deno.test("port-forward over WebSocket channels closes behind its last byte, be it data or the reason of a failure", async () => {
+  const much = Buffer.alloc(3 * 1024 * 1024, "x");
+  await using server = await startServer({
+    portForward: ({ port }, client) => {
+      if (port === 9) return Promise.reject(new Error("refused"));
+      client.write(much);
+      return Promise.resolve();
+    },
+  });
+  const refused = await dial(server.portForwardUrl({ sandboxId: "s", ports: [9] }), "v4.channel.k8s.io");
+  assert.equal(channel(await messages(refused), 1).slice(2), "error forwarding port 9: refused");
+  const large = await dial(server.portForwardUrl({ sandboxId: "s", ports: [80] }), "v4.channel.k8s.io");
+  assert.equal(channel(await messages(large), 0).length, 2 + much.length);
+});
+
 Deno.test("port-forward through the tunnel is SPDY inside binary messages", async () => {
   await using server = await startServer({
     portForward: async (_target, client) => {
