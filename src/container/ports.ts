@@ -43,8 +43,11 @@ export interface ContainerImage {
 
 /** Looks images up by id, id prefix or reference. */
 export interface ImageSource {
-  /** @throws NotFoundError when the image is not on this node */
-  resolve(reference: string, options: { signal?: AbortSignal }): Promise<ContainerImage>;
+  /**
+   * @param options.specified what stands in the pod's manifest, for the names that are shown
+   * @throws NotFoundError when the image is not on this node
+   */
+  resolve(reference: string, options: { signal?: AbortSignal; specified?: string }): Promise<ContainerImage>;
 }
 
 /** Where a container's writable file system comes from. */

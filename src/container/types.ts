@@ -132,7 +132,7 @@ export interface ContainerRecord {
   readonly state: ContainerState;
   readonly runtimeHandler: string;
   readonly imageId: string;
-  /** The reference that names the image for the kubelet: its id, as CRI-O gives it. */
+  /** What people are shown as the image's identity: a repository with the digest there, else the id. */
   readonly imageRef: string;
   readonly imageName: string;
   readonly createdAtNanos: string;

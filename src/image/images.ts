@@ -11,6 +11,7 @@ import { pinnedMatcher } from "./pinned.ts";
 import { canonical, isShortName, parseReference, pullTarget, withDigest } from "./reference.ts";
 import { candidates } from "./registries/endpoints.ts";
 import { loadRegistries } from "./registries/registries_conf.ts";
+import { shownName } from "./shown_name.ts";
 
 /** An image on this node. Immutable. */
 export interface ImageInfo {
@@ -30,9 +31,9 @@ export interface ImageInfo {
 /** An image as a container takes it over. */
 export interface ContainerImage {
   readonly id: ImageId;
-  /** What ContainerStatus gives as `image_ref`: the id, as CRI-O. */
+  /** What ContainerStatus gives as `image_ref`: a repository with the digest there, else the id. */
   readonly ref: string;
-  /** A name for people; the id when it has none. */
+  /** A name for people, the one that was asked for if it has it; the id when it has none. */
   readonly name: string;
   readonly defaults: ImageConfig;
   /** Of its manifest. */
@@ -109,14 +110,20 @@ export class Images {
     return stored === undefined ? undefined : await this.#info(stored);
   }
 
-  /** @throws NotFoundError when the image is not on this node; DataLossError when its configuration is damaged */
-  async resolve(reference: string, options: Cancellable = {}): Promise<ContainerImage> {
+  /**
+   * @param options.specified what stands in the pod's manifest, where `reference` is an id
+   * @throws NotFoundError when the image is not on this node; DataLossError when its configuration is damaged
+   */
+  async resolve(
+    reference: string,
+    options: Cancellable & { readonly specified?: string } = {},
+  ): Promise<ContainerImage> {
     const stored = await this.#findStored(reference, options);
     if (stored === undefined) throw new NotFoundError("image", reference);
     const { id, names } = stored;
     const { config, annotations } = await this.#documents.details(id);
-    const name = names.find((one) => !one.includes("@")) ?? names[0] ?? id;
-    return { id, ref: id, name, defaults: config, annotations };
+    const shown = shownName({ id, names, repoDigests: repoDigestsOf(stored) }, options.specified || reference);
+    return { id, ...shown, defaults: config, annotations };
   }
 
   /**

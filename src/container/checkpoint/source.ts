@@ -51,7 +51,8 @@ export async function sourceOf(
 ): Promise<ContainerSource> {
   const from = spec.image.image;
   const isArchive = from.startsWith("/") && await isFile(from);
-  const image = isArchive ? undefined : await deps.images.resolve(from, context);
+  const specified = spec.image.userSpecifiedImage;
+  const image = isArchive ? undefined : await deps.images.resolve(from, { signal: context.signal, specified });
   if (image !== undefined && image.annotations[CHECKPOINT_ANNOTATION] === undefined) return { image };
   const checkpoint = await importCheckpoint(deps, { spec, image }, context);
   return { image: checkpoint.image, checkpoint };

@@ -100,6 +100,6 @@ function imageSpec(record: ContainerRecord): ImageSpec {
     annotations: new Map(Object.entries(annotations)),
     userSpecifiedImage,
     runtimeHandler,
-    imageRef: record.imageRef,
+    imageRef: record.imageId,
   };
 }

@@ -847,7 +847,7 @@ export interface Container {
   image:
     | ImageSpec
     | undefined;
-  /** Id of the image, the same as image_id. */
+  /** Shown to people: repository@digest where there is one, else the id. */
   imageRef: string;
   state: ContainerState;
   createdAt: bigint;
