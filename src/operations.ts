@@ -116,8 +116,10 @@ export function streamingOperations(
 /** What the HTTP API on the socket tells and does. */
 export function statusDeps(config: Config, { containers, sandboxes }: Pods): Omit<StatusDeps, "configToml"> {
   return {
-    findContainer: (id) => containers.find(id),
-    findSandbox: (id) => sandboxes.find(id),
+    findContainer: (id) => containers.findKnown(id),
+    findSandbox: (id) => sandboxes.findKnown(id),
+    rootOf: (container) => containers.rootOf(container),
+    processIn: (sandboxId) => containers.processIn(sandboxId),
     pause: (id, call) => containers.pause(id, call),
     unpause: (id, call) => containers.resume(id, call),
     info: () => ({

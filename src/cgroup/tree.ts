@@ -63,7 +63,12 @@ export class CgroupTree {
     );
   }
 
-  /** Removes what `account` made. Absent is fine. @throws as {@link remove} */
+  /** As {@link account}, without a process. */
+  async createAccount(path: string): Promise<void> {
+    await Promise.all(accountingDirectories(this.layout, path).map(makeLeaf));
+  }
+
+  /** Removes what `account` and `createAccount` made. Absent is fine. @throws as {@link remove} */
   async removeAccount(path: string): Promise<void> {
     const directories = accountingDirectories(this.layout, path);
     const removed = await Promise.all(directories.map(removeLeaf));

@@ -265,8 +265,26 @@ export class Containers {
 
   /** The container with this id or unique prefix. Those that are being made are not there yet. */
   find(idOrPrefix: string): ContainerRecord | undefined {
-    const record = this.deps.records.find(idOrPrefix);
+    const record = this.findKnown(idOrPrefix);
     return record?.state === "creating" ? undefined : record;
+  }
+
+  /** As {@link find}, with those that are being made. */
+  findKnown(idOrPrefix: string): ContainerRecord | undefined {
+    return this.deps.records.find(idOrPrefix);
+  }
+
+  /** Where a container's root file system is, also while it is being made. @throws NotFoundError */
+  async rootOf({ id, rootfs }: ContainerRecord): Promise<string> {
+    return rootfs === "" ? await this.deps.rootfs.mountPoint(id) : rootfs;
+  }
+
+  /** The first process of any container that runs in a pod; 0 when none does. */
+  processIn(id: SandboxId): number {
+    for (const { sandboxId, state, process } of this.list()) {
+      if (sandboxId === id && process !== undefined && (state === "running" || state === "paused")) return process.pid;
+    }
+    return 0;
   }
 
   /** @throws NotFoundError */

@@ -57,6 +57,14 @@ export class NodeCgroups implements ContainerCgroups {
     return isNested ? below : path;
   }
 
+  async mark(parent: string, id: string): Promise<void> {
+    await this.tree.createAccount(containerCgroup({ driver: this.driver, parent, id }));
+  }
+
+  async unmark(parent: string, id: string): Promise<void> {
+    await this.tree.removeAccount(containerCgroup({ driver: this.driver, parent, id }));
+  }
+
   async remove(parent: string, id: string): Promise<void> {
     const place = { driver: this.driver, parent, id };
     const monitor = monitorCgroup(place);

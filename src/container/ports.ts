@@ -67,6 +67,8 @@ export interface RootfsStore {
   ): Promise<void>;
   /** Mounts it and gives the path. */
   mount(id: ContainerId): Promise<string>;
+  /** Where {@link mount} mounts it. @throws NotFoundError */
+  mountPoint(id: ContainerId): Promise<string>;
   /** The directories of its layers, for reading what the container has changed. @throws NotFoundError */
   layers(id: ContainerId): Promise<LayerDirectories>;
   /** Lets `use` read an image's files, mounted read-only meanwhile. @throws NotFoundError */

@@ -24,6 +24,10 @@ export class StoreRootfs implements RootfsStore {
     return this.store.mountContainer(id);
   }
 
+  mountPoint(id: ContainerId): Promise<string> {
+    return this.store.mountPoint(id);
+  }
+
   async layers(id: ContainerId): Promise<LayerDirectories> {
     return await this.store.layerDirectories(id);
   }

@@ -68,6 +68,10 @@ export interface PodCgroups {
    * @throws InvalidArgumentError when it does not fit the cgroup driver
    */
   parent(requested: string): string;
+  /** Makes an empty cgroup that stands for a pod without infra process: cAdvisor finds pods by their cgroups. */
+  mark(parent: string, id: SandboxId): Promise<void>;
+  /** Takes it away; succeeds when there is none. */
+  unmark(parent: string, id: SandboxId): Promise<void>;
 }
 
 /** The containers of a pod. */

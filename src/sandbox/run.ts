@@ -131,6 +131,7 @@ async function build(deps: SandboxDeps, first: SandboxRecord, context: Operation
 }
 
 async function makeFiles(deps: SandboxDeps, record: SandboxRecord): Promise<void> {
+  if (record.spec.security.namespaces.pid.kind !== "pod") await deps.cgroups.mark(record.cgroupParent, record.id);
   await Deno.mkdir(record.runDirectory, { recursive: true, mode: 0o700 });
   const { ownLogDirectory } = record;
   if (ownLogDirectory !== undefined) await Deno.mkdir(ownLogDirectory, { recursive: true, mode: 0o700 });

@@ -86,8 +86,13 @@ export class Sandboxes {
 
   /** The pod with this id or unique prefix; those that are being made are not there yet. */
   find(idOrPrefix: string): SandboxRecord | undefined {
-    const record = this.deps.records.find(idOrPrefix);
+    const record = this.findKnown(idOrPrefix);
     return record?.state === "creating" ? undefined : record;
+  }
+
+  /** As {@link find}, with those that are being made. */
+  findKnown(idOrPrefix: string): SandboxRecord | undefined {
+    return this.deps.records.find(idOrPrefix);
   }
 
   /** @throws NotFoundError */

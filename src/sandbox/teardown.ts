@@ -31,7 +31,8 @@ export async function detachNetwork(deps: SandboxDeps, record: SandboxRecord): P
 
 /** Lets the pod's namespaces, infra process and shared memory go. */
 export async function releaseHost(deps: SandboxDeps, record: SandboxRecord): Promise<void> {
-  await deps.infra.remove(record);
+  if (record.spec.security.namespaces.pid.kind === "pod") await deps.infra.remove(record);
+  else await deps.cgroups.unmark(record.cgroupParent, record.id);
   for (const path of deps.namespaces.paths(record.id)) deps.namespaces.unpin(path);
   if (record.shmPath.startsWith(record.runDirectory)) await deps.mounts.unmountShm(record.shmPath);
   if (record.linkedLogs !== undefined) await deps.mounts.unlinkLogs(record.spec.logDirectory, record.linkedLogs);

@@ -20,7 +20,10 @@ function idMaps(maps: readonly DefaultIdMap[] = ALL_IDS): readonly unknown[] {
 }
 
 /** The document of `GET /containers/:id` for a container. */
-export function containerDocument(container: ContainerRecord, sandbox: SandboxRecord): string {
+export function containerDocument(
+  container: ContainerRecord,
+  { sandbox, rootfs }: { readonly sandbox: SandboxRecord; readonly rootfs: string },
+): string {
   return withCreatedTime(container.createdAtNanos, {
     name: container.name,
     pid: container.state === "running" || container.state === "paused" || container.state === "created"
@@ -42,22 +45,25 @@ export function containerDocument(container: ContainerRecord, sandbox: SandboxRe
       SandboxName: sandbox.name,
     }),
     log_path: container.logFile,
-    root: container.rootfs,
+    root: rootfs,
     sandbox: sandbox.id,
     ip_addresses: sandbox.ips,
     host_network: hostNetwork(sandbox),
   });
 }
 
-/** The document of `GET /containers/:id` for a pod: that of its infra container, real or dropped. */
-export function sandboxDocument(sandbox: SandboxRecord): string {
+/**
+ * The document of `GET /containers/:id` for a pod: that of its infra container, real or dropped. cAdvisor reads the pod's
+ * network figures through `pid`, of what has the label `io.kubernetes.container.name: POD`.
+ */
+export function sandboxDocument(sandbox: SandboxRecord, options: { readonly processIn: number }): string {
   return withCreatedTime(sandbox.createdAtNanos, {
     name: sandbox.name.replace(/^k8s_/, "k8s_POD_"),
-    pid: sandbox.infra?.pid ?? 0,
+    pid: sandbox.infra?.pid ?? options.processIn,
     image: "",
     image_ref: "",
     created_time: 0,
-    labels: sandbox.spec.labels,
+    labels: { ...sandbox.spec.labels, "io.kubernetes.container.name": "POD" },
     annotations: sandbox.spec.annotations,
     crio_annotations: crioAnnotations({
       ContainerType: "sandbox",

@@ -68,14 +68,15 @@ function decoded(text: string): string {
   }
 }
 
-function containerReply(deps: StatusDeps, id: string): Reply {
+async function containerReply(deps: StatusDeps, id: string): Promise<Reply> {
   const container = deps.findContainer(id);
   const sandbox = deps.findSandbox(container?.sandboxId ?? id);
   if (container !== undefined) {
     if (sandbox === undefined) return plain(404, `can't find the sandbox for container id ${id}`);
-    return json(containerDocument(container, sandbox));
+    return json(containerDocument(container, { sandbox, rootfs: await deps.rootOf(container) }));
   }
-  return sandbox === undefined ? plain(404, `can't find the container with id ${id}`) : json(sandboxDocument(sandbox));
+  if (sandbox === undefined) return plain(404, `can't find the container with id ${id}`);
+  return json(sandboxDocument(sandbox, { processIn: deps.processIn(sandbox.id) }));
 }
 
 interface StateChange {

@@ -1,3 +1,4 @@
+import type { SandboxId } from "../base/ids.ts";
 import type { ContainerRecord } from "../container/types.ts";
 import type { SandboxRecord } from "../sandbox/types.ts";
 
@@ -21,10 +22,17 @@ export interface NodeInfo {
 
 /** What this folder needs from the rest of the daemon. */
 export interface StatusDeps {
-  /** By id or unique prefix of it. May throw when a prefix names several. */
+  /**
+   * By id or unique prefix of it, also one that is being made: cAdvisor asks as soon as it sees the cgroup, and once only.
+   * May throw when a prefix names several.
+   */
   findContainer(id: string): ContainerRecord | undefined;
-  /** By id or unique prefix of it. May throw when a prefix names several. */
+  /** As {@link findContainer}. */
   findSandbox(id: string): SandboxRecord | undefined;
+  /** Where a container's root file system is: cAdvisor measures the layer below it. */
+  rootOf(container: ContainerRecord): Promise<string>;
+  /** Any process in a pod's network; 0 when none runs. */
+  processIn(sandboxId: SandboxId): number;
   /** Freezes a running container. */
   pause(id: string, options: { readonly signal: AbortSignal }): Promise<void>;
   /** Lets a paused container go on. */

@@ -193,6 +193,12 @@ export class Store implements AsyncDisposable {
     return parseHostPath(`${this.index.layout.containerRun(id)}/userdata`);
   }
 
+  /** Where a container's root file system is mounted when it is. @throws NotFoundError */
+  async mountPoint(containerId: string): Promise<string> {
+    const { upper } = await this.layerDirectories(containerId);
+    return upper.replace(/diff$/, "merged");
+  }
+
   /** Of a container: its writable layer, and what that stands on, the upper ones first. @throws NotFoundError */
   async layerDirectories(containerId: string): Promise<{ readonly upper: string; readonly lowers: readonly string[] }> {
     const container = (await this.index.containers.read()).get(containerId);

@@ -141,6 +141,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
         return Promise.resolve(`${directory}/${id}/rootfs`);
       },
       layers: () => Promise.reject(new Error("not here")),
+      mountPoint: (id) => Promise.resolve(`/mounted/${id}`),
       withImage: () => Promise.reject(new Error("not here")),
       remove: async (id) => {
         host.step("rootfs remove");

@@ -15,6 +15,8 @@ interface Bench {
   readonly log: string[];
   readonly pins: Set<string>;
   readonly shm: Set<string>;
+  /** Cgroups that stand for pods. */
+  readonly marks: Set<string>;
   fail: string | undefined;
   gate: Promise<void> | undefined;
 }
@@ -34,6 +36,7 @@ async function withSandboxes(body: (bench: Bench) => Promise<void>): Promise<voi
     const log: string[] = [];
     const pins = new Set<string>();
     const shm = new Set<string>();
+    const marks = new Set<string>();
     const step = (name: string): void => {
       log.push(name);
       if (bench.fail === name) throw new Error(`${name} failed`);
@@ -84,7 +87,14 @@ async function withSandboxes(body: (bench: Bench) => Promise<void>): Promise<voi
         unlinkLogs: () => Promise.resolve(),
       },
       killNaming: () => Promise.resolve(step("kill naming")),
-      cgroups: { parent: (requested) => requested || "/crio" },
+      cgroups: {
+        parent: (requested) => requested || "/crio",
+        mark: (parent, id) => {
+          marks.add(`${parent}/${id}`);
+          return Promise.resolve(step("mark"));
+        },
+        unmark: (parent, id) => Promise.resolve(void marks.delete(`${parent}/${id}`)),
+      },
       clock: { nowNanos: () => 1n, monotonicMs: () => performance.now() },
       log: silentLogger,
       runDirectory: `${directory}/run`,
@@ -104,6 +114,7 @@ async function withSandboxes(body: (bench: Bench) => Promise<void>): Promise<voi
       log,
       pins,
       shm,
+      marks,
       fail: undefined,
       gate: undefined,
     };
@@ -118,6 +129,7 @@ const signal = new AbortController().signal;
 async function isClean(bench: Bench): Promise<void> {
   assert.equal(bench.pins.size, 0);
   assert.equal(bench.shm.size, 0);
+  assert.equal(bench.marks.size, 0);
   assert.equal(bench.deps.records.size, 0);
   const left = await Array.fromAsync(Deno.readDir(`${bench.directory}/run`), (entry) => entry.name).catch(() => []);
   assert.deepEqual(left, []);
@@ -147,6 +159,36 @@ Deno.test("Sandboxes.run() makes a ready pod with its address, and the same agai
     const record = bench.sandboxes.require(id);
     assert.deepEqual([record.state, record.ips], ["ready", ["10.0.0.2"]]);
     assert.match(await Deno.readTextFile(record.hostsFile), /10\.0\.0\.2\t/);
+  });
+});
+
+Deno.test("Sandboxes.run() marks a pod without infra process by a cgroup, until it is stopped", async () => {
+  await withSandboxes(async (bench) => {
+    const id = await bench.sandboxes.run(sandboxSpec(), { signal });
+    const { cgroupParent } = bench.sandboxes.require(id);
+    assert.deepEqual([...bench.marks], [`${cgroupParent}/${id}`]);
+    await bench.sandboxes.stop(id, { signal });
+    assert.deepEqual([...bench.marks], []);
+    const base = sandboxSpec().security;
+    const security = { ...base, namespaces: { ...base.namespaces, pid: { kind: "pod" } } } as const;
+    const metadata = { ...sandboxSpec().metadata, name: "shared" };
+    await bench.sandboxes.run(sandboxSpec({ metadata, security }), { signal });
+    assert.deepEqual([...bench.marks], [], "the runtime makes that of an infra process");
+  });
+});
+
+Deno.test("Sandboxes.find() does not show a pod that is being made, findKnown() does", async () => {
+  await withSandboxes(async (bench) => {
+    const gate = Promise.withResolvers<void>();
+    bench.gate = gate.promise;
+    const running = bench.sandboxes.run(sandboxSpec(), { signal });
+    while (!bench.log.includes("mark")) await new Promise((resolve) => setTimeout(resolve, 1));
+    const [mark = ""] = bench.marks;
+    const id = mark.slice(mark.lastIndexOf("/") + 1);
+    assert.equal(bench.sandboxes.find(id), undefined);
+    assert.equal(bench.sandboxes.findKnown(id)?.state, "creating");
+    gate.resolve();
+    assert.equal(await running, id);
   });
 });
 

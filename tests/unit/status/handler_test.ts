@@ -57,6 +57,8 @@ async function withNode(
     log: silentLogger,
     findContainer: (id) => containers.find((record) => record.id === id),
     findSandbox: (id) => id === sandbox.id ? sandbox : undefined,
+    rootOf: ({ id, rootfs }) => Promise.resolve(rootfs === "" ? `/mounted/${id}` : rootfs),
+    processIn: (id) => id === sandbox.id ? 4711 : 0,
     pause: (id) => Promise.resolve(void changed.push(`pause ${id}`)),
     unpause: (id) => Promise.resolve(void changed.push(`unpause ${id}`)),
     info: () => ({ storageDriver: "overlay", storageRoot: "/s", storageImage: "", cgroupDriver: "systemd" }),
@@ -131,10 +133,21 @@ Deno.test("GET /containers/:id gives what cAdvisor reads, the time exactly", asy
   });
 });
 
+Deno.test("GET /containers/:id tells where the root of a container will be that is being made", async () => {
+  const made = { ...container, state: "creating", rootfs: "" } as const;
+  await withNode({ containers: [made] }, async (ask) => {
+    const { pid, root } = JSON.parse((await ask(`/containers/${made.id}`)).text);
+    deepStrictEqual([pid, root], [0, `/mounted/${made.id}`]);
+  });
+});
+
 Deno.test("GET /containers/:id knows the infra container by the pod's id", async () => {
   await withNode({}, async (ask) => {
-    const { name, pid, sandbox: pod } = JSON.parse((await ask(`/containers/${sandbox.id}`)).text);
-    deepStrictEqual([name, pid, pod], ["k8s_POD_pod_default_uid_0", 0, sandbox.id]);
+    const { name, pid, sandbox: pod, labels } = JSON.parse((await ask(`/containers/${sandbox.id}`)).text);
+    deepStrictEqual([name, pod], ["k8s_POD_pod_default_uid_0", sandbox.id]);
+    // A pod without infra process is told by the process of a container: the network is the same.
+    strictEqual(pid, 4711);
+    deepStrictEqual(labels, { app: "x", "io.kubernetes.container.name": "POD" });
   });
 });
 
