@@ -1,7 +1,8 @@
 /**
  * A loopback registry in a process of its own, so that its work is not the client's: `127.0.0.1:port` on stdout, then it
  * serves until stdin ends, or with `--stay` until it is killed. Images: `bench/busybox:1`, `bench/nobody:1` (the same
- * with `USER nobody`), `bench/pause:1` and, with `--realistic CACHE_DIR`, `bench/realistic:1`.
+ * with `USER nobody`), `bench/extra:1` (for those who remove it again), `bench/pause:1` and, with
+ * `--realistic CACHE_DIR`, `bench/realistic:1`.
  *
  * @module
  */
@@ -64,6 +65,8 @@ async function addBusybox(registry: FakeRegistry): Promise<void> {
     layers: [...layers, own],
     config: { ...user, StopSignal: "SIGINT" },
   });
+  const extra = buildTar([{ name: "extra", body: "extra\n" }]);
+  registry.addImage({ name: "bench/extra", tag: "1", layers: [...layers, extra], config: BUSYBOX_CONFIG });
   const entrypoint = { ...BUSYBOX_CONFIG, Entrypoint: ["/bin/sleep", "1000000000"], Cmd: [] };
   const image = buildImage({ layers, config: entrypoint });
   for (const bytes of image.blobs.values()) registry.addBlob(bytes);
