@@ -124,12 +124,16 @@ function layer({ atNanos, mountpoint, usage }: WritableLayer): FilesystemUsage {
   };
 }
 
-/** `interfaces` are those beside the default one, as the CRI says. */
-function networkUsage({ atNanos, interfaces }: NetworkStats): NetworkUsage {
+/**
+ * `interfaces` are those beside the default one, as the CRI says. Undefined for a pod that has none (any more): a kubelet
+ * that takes figures by CRI (1.34) reads the default interface of whatever network it is given, and dies without one.
+ */
+function networkUsage({ atNanos, interfaces }: NetworkStats): NetworkUsage | undefined {
   const main = interfaces.find(({ name }) => name === DEFAULT_INTERFACE) ?? interfaces[0];
+  if (main === undefined) return undefined;
   return {
     timestamp: atNanos,
-    defaultInterface: main === undefined ? undefined : interfaceUsage(main),
+    defaultInterface: interfaceUsage(main),
     interfaces: interfaces.filter((one) => one !== main).map(interfaceUsage),
   };
 }
