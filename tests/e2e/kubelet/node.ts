@@ -1,4 +1,6 @@
+import { ContainerState, PodSandboxState } from "../../../src/cri/gen/api.ts";
 import type { CriClient } from "../harness/cri_client.ts";
+import type { CriDaemon } from "../harness/daemon.ts";
 import { Lab, type LabOptions } from "../harness/lab.ts";
 import { ControlPlane } from "./control_plane.ts";
 import { Kubelet, NODE_IP, run } from "./kubelet.ts";
@@ -11,6 +13,7 @@ import { until } from "./until.ts";
 /** Where the kubelet gets its pods from: files, or an API server. */
 export type Mode = "standalone" | "cluster";
 
+const POD_NAME_LABEL = "io.kubernetes.pod.name";
 /** What the kubelet makes wherever its own directory is; each gets a file system of ours. */
 const KUBELET_PLACES = ["/var/lib/kubelet", "/var/log/containers"];
 
@@ -59,7 +62,7 @@ export class TestNode implements AsyncDisposable {
     );
     await plane?.waitForNode();
     const hasProxy = await plane?.startProxy() ?? false;
-    const pods = plane === undefined ? new StaticPods(kubelet) : new ClusterPods(plane);
+    const pods = plane === undefined ? new StaticPods(kubelet, () => runningPods(lab.daemon)) : new ClusterPods(plane);
     undo.use(pods);
     return new TestNode(mode, lab, kubelet, pods, plane, hasProxy, undo.move());
   }
@@ -153,6 +156,15 @@ export function programDirectory(): string {
     throw new Error("KUBERNETES_BIN does not say where kubelet is: use scripts/kubelet-test");
   }
   return directory;
+}
+
+/** Names of pods that have a ready sandbox or a running container. */
+async function runningPods({ client }: CriDaemon): Promise<ReadonlySet<string>> {
+  const { items } = await client.call("listPodSandbox", {});
+  const { containers } = await client.call("listContainers", {});
+  const ready = items.filter(({ state }) => state === PodSandboxState.SANDBOX_READY).map(({ labels }) => labels);
+  const running = containers.filter(({ state }) => state === ContainerState.CONTAINER_RUNNING);
+  return new Set([...ready, ...running.map(({ labels }) => labels)].map((all) => all.get(POD_NAME_LABEL) ?? ""));
 }
 
 /** Copies all logs to where KUBELET_LOGS says: the test's own directory goes with it. */

@@ -1,5 +1,5 @@
 import type { ControlPlane } from "./control_plane.ts";
-import { type Kubelet, KUBELET_READ_URL, KUBELET_URL, NODE_NAME } from "./kubelet.ts";
+import { type Kubelet, KUBELET_READ_URL, NODE_NAME } from "./kubelet.ts";
 import type { PodMetadata, PodSpec, PodView } from "./pod_types.ts";
 import { until } from "./until.ts";
 
@@ -22,7 +22,8 @@ export interface PodHost extends AsyncDisposable {
 export class StaticPods implements PodHost {
   readonly #names = new Set<string>();
 
-  constructor(private readonly kubelet: Kubelet) {}
+  /** @param running names of the pods of which anything runs, by the runtime */
+  constructor(private readonly kubelet: Kubelet, private readonly running: () => Promise<ReadonlySet<string>>) {}
 
   async add(name: string, spec: PodSpec, metadata: PodMetadata): Promise<void> {
     this.#names.add(name);
@@ -42,10 +43,7 @@ export class StaticPods implements PodHost {
 
   /** A static pod leaves the list at once, and ends behind that. */
   async isGone(name: string): Promise<boolean> {
-    if (await this.find(name) !== undefined) return false;
-    const response = await fetch(`${KUBELET_URL}/runningpods/`);
-    const { items } = await response.json() as { items: PodView[] | null };
-    return items?.every(({ metadata }) => metadata.name !== this.fullName(name)) ?? true;
+    return await this.find(name) === undefined && !(await this.running()).has(this.fullName(name));
   }
 
   async remove(name: string): Promise<void> {

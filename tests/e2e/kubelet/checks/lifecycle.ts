@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type Check, check } from "../checks.ts";
 import { isAlive } from "../kernel.ts";
+import { until } from "../until.ts";
 import { shell, SLEEPER } from "../commands.ts";
 
 export const LIFECYCLE: readonly Check[] = [
@@ -128,7 +129,7 @@ export const LIFECYCLE: readonly Check[] = [
     const pid = await pod.untilContainer("main", "running", (c) => c.state.running).then(() => pod.pid("main"));
     const { status } = await pod.ended();
     assert.deepEqual([status.phase, status.reason], ["Failed", "DeadlineExceeded"]);
-    assert.ok(!(await isAlive(pid)));
+    await until("its process to be gone", async () => !(await isAlive(pid)) || undefined);
     await pod.delete();
   }),
 ];

@@ -71,7 +71,7 @@ export const RESOURCES: readonly Check[] = [
       volumes: [{ name: "mark", emptyDir: {} }],
     });
     const last = await pod.untilContainer("main", "restarted", (c) => c.restartCount === 1 && c.lastState.terminated);
-    assert.equal(last.reason, "OOMKilled");
+    assert.deepEqual([last.reason, last.exitCode], ["OOMKilled", 137]);
     await pod.ready();
     await pod.delete();
   }),

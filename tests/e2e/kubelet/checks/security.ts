@@ -142,7 +142,7 @@ export const SECURITY: readonly Check[] = [
     const { pod } = await secured(node, "seccomp-own", {
       container: { seccompProfile: { type: "Localhost", localhostProfile: "no-mkdir.json" } },
     });
-    const { stderr } = await pod.exec("main", ["mkdir", "/tmp/x"]);
+    const { stderr } = await pod.exec("main", ["busybox", "mkdir", "/tmp/x"]);
     assert.match(stderr, /Operation not permitted/);
     await pod.delete();
   }),
