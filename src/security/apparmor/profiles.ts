@@ -118,5 +118,6 @@ const REMEDY = "load it by apparmor_parser (Debian package apparmor), or name an
 
 async function loadByParser(text: string): Promise<void> {
   // `-K`: no cache of ours on disk; `-r`: replaces one of the same name. Read from standard input.
-  await runCommand(["apparmor_parser", "-K", "-r"], { stdin: text, signal: AbortSignal.timeout(PARSER_LIMIT_MS) });
+  const argv = ["/usr/bin/env", "apparmor_parser", "-K", "-r"];
+  await runCommand(argv, { stdin: text, signal: AbortSignal.timeout(PARSER_LIMIT_MS) });
 }
