@@ -1,5 +1,5 @@
 /**
- * What tunes the CPUs of containers on this node: its parts with the kernel's real files.
+ * What tunes containers on this node: CPUs, classes of block I/O and cache. Their parts with the kernel's real files.
  *
  * @module
  */
@@ -7,11 +7,14 @@ import { messageOf } from "./base/errors.ts";
 import type { CgroupDriver } from "./cgroup/paths.ts";
 import type { Config } from "./config/schema.ts";
 import type { ContainerDeps } from "./container/deps.ts";
+import type { ResourceClasses } from "./container/resource_classes.ts";
 import { CpuTuning } from "./container/performance.ts";
 import { commandResult, DEFAULT_PATH } from "./linux/command.ts";
 import type { Host } from "./linux/host.ts";
+import { BlockIoClasses } from "./performance/block_io.ts";
 import { CpuFiles } from "./performance/cpu_files.ts";
 import { Interrupts } from "./performance/interrupts.ts";
+import { RdtClasses } from "./performance/rdt_classes.ts";
 
 const RUN_LIMIT_MS = 30_000;
 
@@ -40,6 +43,16 @@ export async function openCpuTuning(
     cpuFiles,
     interrupts,
   });
+}
+
+/** @throws InvalidArgumentError for a configuration file that cannot be read */
+export async function openResourceClasses(
+  { runtime }: Config,
+  { log }: Pick<ContainerDeps, "log">,
+): Promise<ResourceClasses> {
+  const { blockioConfigFile: path, blockioReload: rescan, rdtConfigFile } = runtime;
+  const rdt = await RdtClasses.read(rdtConfigFile);
+  return path === "" ? { rdt } : { rdt, blockIo: await BlockIoClasses.read(path, { rescan, log }) };
 }
 
 async function run(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<boolean> {

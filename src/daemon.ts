@@ -20,7 +20,7 @@ import type { ImageSource } from "./container/ports.ts";
 import { openSeccompNotifiers } from "./container/seccomp_watch.ts";
 import { StoreRootfs } from "./container/store_rootfs.ts";
 import type { ContainerRecord } from "./container/types.ts";
-import { openCpuTuning } from "./cpu_tuning.ts";
+import { openCpuTuning, openResourceClasses } from "./cpu_tuning.ts";
 import { criHandlers } from "./cri/handlers.ts";
 import { CriServer } from "./cri/server.ts";
 import { openFigures } from "./figures.ts";
@@ -255,6 +255,7 @@ async function buildPods(
     records: containerRecords,
     exits,
     performance,
+    classes: await openResourceClasses(config, { log }),
     ...plugins,
     images,
     rootfs: new StoreRootfs(store),

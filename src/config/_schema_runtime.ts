@@ -76,17 +76,15 @@ export const RUNTIME = {
     built: false,
     doc: "AppArmor profile of containers that ask for the default; unconfined switches it off.",
   }),
-  blockioConfigFile: text("blockio_config_file", "", { reload: true, built: false, doc: "File of block I/O classes." }),
+  blockioConfigFile: text("blockio_config_file", "", { reload: true, doc: "File of block I/O classes." }),
   blockioReload: off("blockio_reload", {
     reload: true,
-    built: false,
     doc: "Whether block devices are looked at anew for each container.",
   }),
   rdtConfigFile: text("rdt_config_file", "", {
     env: false,
     reload: true,
-    built: false,
-    doc: "File of resctrl classes.",
+    doc: "File of resctrl classes. Their groups have to be there: they are not made.",
   }),
   cdiSpecDirs: list("cdi_spec_dirs", ["/etc/cdi", "/var/run/cdi"], {
     reload: true,

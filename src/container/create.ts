@@ -12,6 +12,7 @@ import { withAccountFiles } from "./account_files.ts";
 import { withPodMarks } from "./pod_marks.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { buildBundleSpec, commandLine } from "./bundle_spec.ts";
+import { withResourceClasses } from "./resource_classes.ts";
 import { monitorRequest } from "./monitor_request.ts";
 import { withHooks } from "./hooks.ts";
 import type { ContainerImage, PodContext } from "./ports.ts";
@@ -158,14 +159,20 @@ async function build(
   };
   const bundle = await buildBundleSpec(input);
   const own = { directory: record.runDirectory, timezone: node.timezone, hidesFips: hidesFips(pod) };
-  const named = await withAccountFiles(bundle.spec, { files: accounts, user, ...own });
+  const { annotations } = annotated;
+  const classed = await withResourceClasses(
+    bundle.spec,
+    { container: spec.metadata.name, annotations },
+    deps.classes,
+  );
+  const named = await withAccountFiles(classed, { files: accounts, user, ...own });
   const withDevices = await withCdiDevices(await withPodMarks(named, own), requestedCdiDevices(spec), deps.cdi);
   const asked = await withSelinux(withDevices, {
     labels,
     pod,
     spec,
     volumes: bundle.mounts,
-    annotations: annotated.annotations,
+    annotations,
     ...own,
   });
   const adjusted = await deps.plugins?.creating({ pod, record, spec: asked, deps }, context);

@@ -9,6 +9,7 @@ import type { Confiner } from "./confinement.ts";
 import type { ContainerExit, ContainerExits } from "./exits.ts";
 import type { HookSource } from "./hooks.ts";
 import type { ImageVolumes } from "./volumes/image_volumes.ts";
+import type { ResourceClasses } from "./resource_classes.ts";
 import type { CpuTuning } from "./performance.ts";
 import type {
   CheckpointOffer,
@@ -45,6 +46,8 @@ export interface ContainerDeps {
   /** Asked and told when a client changes limits. */
   readonly updateHooks?: UpdateHooks;
   readonly cdi: CdiSource;
+  /** Absent: no annotation about classes counts. */
+  readonly classes?: ResourceClasses;
   /** Tunes CPUs for containers that ask for it; absent: no annotation about that counts. */
   readonly performance?: Pick<CpuTuning, "plan" | "apply" | "watch" | "undo">;
   readonly clock: Clock;

@@ -23,6 +23,7 @@ min_injected_gomaxprocs = 3
 default_ulimits = ["nofile=1000:2000", "core=-1", "memlock=65536"]
 infra_ctr_cpuset = "0"
 shared_cpuset = "0"
+blockio_config_file = "${directory}/blockio.yaml"
 ${handler(runtime, `allowed_annotations = [${allowed.join(", ")}]`)}
 ${handler("defaults", `default_annotations = { "umask.crio.io" = "0027" }`)}
 ${handler("fast", `exec_cpu_affinity = "first"\nallowed_annotations = [${fast.join(", ")}]`)}
@@ -75,6 +76,8 @@ for (const runtime of ["crun", "runc"] as const) {
             mode: 0o755,
           },
         );
+        const classes = 'Classes:\n  slow:\n  - Devices: ["/dev/loop[0]"]\n    ThrottleReadBps: 1Mi\n';
+        Deno.writeTextFileSync(`${directory}/blockio.yaml`, classes);
         return config(directory, runtime);
       },
     });
@@ -266,6 +269,17 @@ for (const runtime of ["crun", "runc"] as const) {
       await lab.daemon.client.call("updateContainerResources", change);
       assert.equal(await cgroupFile(lab, shared, "cpuset.cpus"), "0-1");
       await assert.rejects(pod.start(whole("governed")), /no frequency governor no_such/);
+      await pod.remove();
+    });
+
+    await t.step("a class of block I/O", async () => {
+      const key = "blockio.resources.beta.kubernetes.io";
+      const classes = { [`${key}/pod`]: "none", [`${key}/container.slow`]: "slow" };
+      const pod = await PodUnderTest.run(lab, "blockio", annotated(classes));
+      const id = await pod.start({ name: "slow" });
+      const hasDevice = await Deno.stat("/dev/loop0").then(({ isBlockDevice }) => isBlockDevice, () => false);
+      if (!V2 && hasDevice) assert.equal(await cgroupFile(lab, id, "blkio.throttle.read_bps_device"), "7:0 1048576");
+      await assert.rejects(pod.create({ name: "other" }), /block I\/O class "none" is not in .*slow/);
       await pod.remove();
     });
 

@@ -1,5 +1,6 @@
 import { FailedPreconditionError, messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import { parseYaml } from "../../config/yaml.ts";
 import { type CdiDocument, readCdiDocument } from "./document.ts";
 import type { ContainerEdits } from "./edits.ts";
 import { parseCdiName } from "./names.ts";
@@ -128,16 +129,5 @@ function addDevices(devices: Map<string, Place>, document: CdiDocument, path: st
 
 async function parse(path: string): Promise<unknown> {
   const source = await Deno.readTextFile(path);
-  if (path.endsWith(".json")) return JSON.parse(source);
-  // Most nodes have none of these files: the parser is loaded for the first one.
-  const { parse } = await import("yaml");
-  return parse(source, { customTags: (tags) => [OCTAL, ...tags] });
+  return path.endsWith(".json") ? JSON.parse(source) : await parseYaml(source);
 }
-
-/** `0660`, as YAML 1.1 writes a file mode. */
-const OCTAL = {
-  tag: "tag:yaml.org,2002:int",
-  default: true,
-  test: /^0[0-7]+$/,
-  resolve: (digits: string): number => Number.parseInt(digits, 8),
-};
