@@ -77,11 +77,3 @@ export function execFailure(
   const stderr = new TextDecoder().decode(result.stderr);
   return new RuntimeError({ runtime: program.name, command: "exec", containerId: id, stderr, ending });
 }
-
-/** Waits for `work`, but not longer than this. */
-export async function within(work: Promise<unknown>, ms: number): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([work, promise]);
-  clearTimeout(timer);
-}

@@ -2,7 +2,8 @@ import type { Socket } from "node:net";
 import { openPipe, type OwnedFd, readableOf } from "../../linux/pipe.ts";
 import { type Child, type ExitStatus, spawnProcess } from "../../linux/spawn.ts";
 import { Capture, OutputBudget } from "./_capture.ts";
-import { execFailure, killExec, type Program, readPid, within, writeFiles } from "./_exec_process.ts";
+import { execFailure, killExec, type Program, readPid, writeFiles } from "./_exec_process.ts";
+import { within } from "./waits.ts";
 import type { ExecFiles } from "./runtime.ts";
 
 /** CRI-O's limit for stdout and stderr together. */

@@ -5,8 +5,9 @@ import { openPipe, readableOf, writableOf } from "../../linux/pipe.ts";
 import { rawStreamOf } from "../../linux/seqpacket.ts";
 import { type Child, type ExitStatus, spawnProcess } from "../../linux/spawn.ts";
 import { openTerminal, resizeTerminalsOf, setTerminalSize } from "../../linux/terminal.ts";
-import { execFailure, killExec, type Program, readPid, within, writeFiles } from "./_exec_process.ts";
-import { Pump } from "./_pump.ts";
+import { execFailure, killExec, type Program, readPid, writeFiles } from "./_exec_process.ts";
+import { Pump } from "./pump.ts";
+import { within } from "./waits.ts";
 
 /** How long output is waited for after the process has ended, when something that it left behind holds a pipe. */
 const DRAIN_MS = 250;

@@ -113,7 +113,8 @@ export class TestNode implements AsyncDisposable {
 
   /** What should not be there without any pod; the kubelet's own cgroups and mounts stay. */
   async leaks(): Promise<string[]> {
-    const own = /\/kubepods(\/besteffort|\/burstable)?$|^mount .*\/kubelet\/root$/;
+    const own =
+      /\/kubepods(\/besteffort|\/burstable)?$|^mount .*\/kubelet\/root$|^process \d+: \S*\/(kube[a-z-]*|etcd) /;
     return (await this.lab.leaks()).filter((line) => !own.test(line));
   }
 
