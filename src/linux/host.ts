@@ -62,12 +62,13 @@ const PROGRAM_FOLDERS = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/s
 export async function inspectHost(options: { readonly root?: string } = {}): Promise<Host> {
   const root = options.root ?? "";
   const file = (path: string): Promise<string> => readOrEmpty(root + path);
-  const [mounts, status, release, filesystems, enforce, profile, oom] = await Promise.all([
+  const [mounts, status, release, filesystems, enforce, label, profile, oom] = await Promise.all([
     file("/proc/self/mountinfo"),
     file("/proc/self/status"),
     file("/proc/sys/kernel/osrelease"),
     file("/proc/filesystems"),
     file("/sys/fs/selinux/enforce"),
+    file("/proc/self/attr/current"),
     file("/sys/module/apparmor/parameters/enabled"),
     file("/proc/self/oom_score_adj"),
   ]);
@@ -83,7 +84,7 @@ export async function inspectHost(options: { readonly root?: string } = {}): Pro
       bounding: parseCapabilities(status, "CapBnd"),
     },
     apparmor: profile.trim() === "Y",
-    selinux: enforce === "" ? "absent" : enforce.trim() === "1" ? "enforcing" : "permissive",
+    selinux: selinuxMode(enforce, label),
     seccomp: /^Seccomp:/m.test(status),
     programs: await findPrograms(root),
     overlay: /^nodev\toverlay$/m.test(filesystems) || await hasModule({ root, release: kernel.release }),
@@ -94,6 +95,12 @@ export async function inspectHost(options: { readonly root?: string } = {}): Pro
     kernel,
     oomScoreAdj: Number(oom.trim()) || 0,
   };
+}
+
+/** Without a policy every process is called `kernel`, and the kernel refuses all other labels: that is no SELinux. */
+function selinuxMode(enforce: string, label: string): Host["selinux"] {
+  if (enforce === "" || label.replace(/[\0\n]+$/, "") === "kernel") return "absent";
+  return enforce.trim() === "1" ? "enforcing" : "permissive";
 }
 
 /** A file that is there when swap is counted: v1 has a switch for it, v2 has it in each kernel that can swap. */

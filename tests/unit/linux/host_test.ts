@@ -83,6 +83,9 @@ Deno.test("inspectHost() reads another root, and takes what is missing for absen
     assert.deepEqual([host.idMappedMounts, host.idMappedOverlay], [true, false]);
     assert.deepEqual(host.programs, { nft: "/usr/sbin/nft" });
     assert.equal(host.cgroup.mode, "v1");
+    // A kernel with SELinux but no policy.
+    await write("/proc/self/attr/current", "kernel\0");
+    assert.equal((await inspectHost({ root })).selinux, "absent");
   } finally {
     await Deno.remove(root, { recursive: true });
   }
