@@ -2,6 +2,7 @@ import { createServer } from "node:http";
 import { openCheckpoints } from "./checkpoints.ts";
 import { systemClock } from "./base/clock.ts";
 import { DataLossError, FailedPreconditionError, messageOf } from "./base/errors.ts";
+import type { IdMaps } from "./base/id_maps.ts";
 import type { Logger } from "./base/logger.ts";
 import { every } from "./base/periodic.ts";
 import type { CgroupDriver } from "./cgroup/paths.ts";
@@ -14,6 +15,8 @@ import { type ContainerExit, ContainerExits } from "./container/exits.ts";
 import { openHandlers } from "./container/handlers.ts";
 import { NodeCgroups } from "./container/node_cgroups.ts";
 import { assignments, nodeDefaults } from "./container/node_defaults.ts";
+import { ReachableRoots } from "./container/volumes/reachable_roots.ts";
+import { UserNamespaces } from "./sandbox/user_namespaces/user_namespaces.ts";
 import { openImageVolumes } from "./container/volumes/image_volumes.ts";
 import { NodeProcesses } from "./container/node_processes.ts";
 import type { ImageSource } from "./container/ports.ts";
@@ -96,6 +99,8 @@ interface Places {
   readonly runtime: string;
   /** Beside the exit files, where tools look for it. */
   readonly imageVolumes: string;
+  /** What the root users of user namespaces have to reach. */
+  readonly userRoots: string;
   readonly cniCache: string;
 }
 
@@ -111,7 +116,12 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   // What an exec or a killed monitor leaves behind is reaped at once; PID 1 may take its time.
   stack.use(adoptOrphans());
   const { root: graphRoot, runRoot } = config.crio;
-  const store = stack.use(await Store.open({ graphRoot, runRoot, mountOptions: mountOptions(config), logger: log }));
+  const store = stack.use(
+    await Store.open({
+      ...{ graphRoot, runRoot, mountOptions: mountOptions(config), logger: log },
+      mapsIds: host.idMappedOverlay,
+    }),
+  );
   const users: { inUse: (imageId: string) => boolean } = { inUse: () => false };
   const puller = stack.use(new PullClient({ command: burstCommand, log, environment: Deno.env.toObject() }));
   const images = new Images(imagesOptions(config), { store, puller, log, inUse: (id) => users.inUse(id) });
@@ -171,6 +181,7 @@ async function makePlaces(config: Config): Promise<Places> {
     sandboxes: `${runRoot}/crio/sandboxes`,
     runtime: `${runRoot}/crio/runtime`,
     imageVolumes: `${config.runtime.containerExitsDir.replace(/\/[^/]*\/*$/, "")}/image-volumes`,
+    userRoots: `${config.runtime.containerExitsDir.replace(/\/[^/]*\/*$/, "")}/user-roots`,
     // A second daemon on other roots must not take the first one's attachments for garbage.
     cniCache: root === DEFAULT_GRAPH_ROOT ? DEFAULT_CNI_CACHE : `${root}/crio/cni`,
   };
@@ -251,6 +262,7 @@ async function buildPods(
   const imageVolumes = openImageVolumes(places.imageVolumes, { store, images, records: containerRecords, log });
   const exits = new ContainerExits({ records: containerRecords, log });
   const performance = await openCpuTuning(config, host, { records: containerRecords, exits, log });
+  const reachable = new ReachableRoots(`${places.userRoots}/containers`, log);
   const containers = new Containers({
     records: containerRecords,
     exits,
@@ -269,6 +281,7 @@ async function buildPods(
     imageVolumes,
     ...(selinux === undefined ? {} : { selinux }),
     seccompNotifiers,
+    reachable,
     annotations,
     cdi: new CdiRegistry({ directories: config.runtime.cdiSpecDirs, log }),
     clock: systemClock,
@@ -295,8 +308,13 @@ async function buildPods(
     containers,
     network,
     namespaces: new NodePins(config.runtime.namespacesDir),
+    userNamespaces: new UserNamespaces({
+      config: config.runtime,
+      used: () => usedIdMaps(sandboxRecords, store),
+    }),
     infra: new PauseProcesses({
       rootDirectory: `${places.runtime}/infra-root`,
+      reachable: new ReachableRoots(`${places.userRoots}/pods`, log),
       minOomScoreAdj: node.minOomScoreAdj,
       cpuset: config.runtime.infraCtrCpuset,
       runtimeOf: (handler) => runtimes.find(handler),
@@ -323,6 +341,13 @@ async function buildPods(
     stalled,
   });
   return { containers, sandboxes, records: containerRecords, sandboxRecords, network, runtimes };
+}
+
+/** Ids that pods have, and containers of other programs in the same store. */
+async function usedIdMaps(sandboxes: RecordStore<SandboxRecord>, store: Store): Promise<IdMaps[]> {
+  const others = (await store.containers()).map(({ idMaps }) => idMaps);
+  const pods = [...sandboxes.values()].map(({ userMaps }) => userMaps);
+  return [...pods, ...others].filter((maps) => maps !== undefined);
 }
 
 /** Daemons on other roots than the usual ones keep their rules apart. */

@@ -58,8 +58,8 @@ export function nodeOperations(config: Config, { network, runtimes }: Pods): Nod
     handlers: () => ({
       default: runtimes.defaultName,
       all: runtimes.names().map((name) => {
-        const { recursiveReadOnly } = runtimes.find(name).features;
-        return { name, recursiveReadOnlyMounts: recursiveReadOnly, userNamespaces: false };
+        const { recursiveReadOnly, userNamespaces } = runtimes.find(name).features;
+        return { name, recursiveReadOnlyMounts: recursiveReadOnly, userNamespaces };
       }),
     }),
     verboseConfig: () => ({ sandboxImage: config.image.pauseImage, runtime: config.runtime }),

@@ -178,22 +178,18 @@ export const RUNTIME = {
   }),
   uidMappings: text("uid_mappings", "", {
     deprecated: "use Kubernetes user namespaces",
-    built: false,
     doc: "User ids of all pods, as container:host:length.",
   }),
   gidMappings: text("gid_mappings", "", {
     deprecated: "use Kubernetes user namespaces",
-    built: false,
     doc: "Group ids of all pods, as container:host:length.",
   }),
   minimumMappableUid: integer("minimum_mappable_uid", -1, {
     deprecated: "use Kubernetes user namespaces",
-    built: false,
     doc: "Lowest host user id that a mapping may name; -1 is any.",
   }),
   minimumMappableGid: integer("minimum_mappable_gid", -1, {
     deprecated: "use Kubernetes user namespaces",
-    built: false,
     doc: "Lowest host group id that a mapping may name; -1 is any.",
   }),
   ctrStopTimeoutSeconds: integer("ctr_stop_timeout", 30, {

@@ -13,6 +13,8 @@ export interface AccountOptions {
   readonly user: ResolvedUser;
   /** Where files of this container are kept. */
   readonly directory: string;
+  /** Of the files: root as the container knows it. Default: the node's. */
+  readonly owner?: { readonly uid: number; readonly gid: number };
 }
 
 /**
@@ -23,7 +25,7 @@ export interface AccountOptions {
  * @throws InvalidArgumentError for a home directory that would break out of its line
  */
 export async function withAccountFiles(spec: OciSpec, options: AccountOptions): Promise<OciSpec> {
-  const { files, user, directory } = options;
+  const { files, user, directory, owner } = options;
   const given = spec.process.env.find((line) => line.startsWith("HOME="))?.slice("HOME=".length);
   if (given !== undefined && NOT_IN_A_FIELD.test(given)) {
     throw new InvalidArgumentError(`the environment's HOME ${JSON.stringify(given)} contains a control character`);
@@ -35,6 +37,7 @@ export async function withAccountFiles(spec: OciSpec, options: AccountOptions): 
     if (text === undefined || coversPath(spec.mounts, destination)) return;
     const source = `${directory}/${name}`;
     await Deno.writeTextFile(source, text, { mode: 0o644 });
+    if (owner !== undefined) await Deno.chown(source, owner.uid, owner.gid);
     const access = spec.root.readonly === true ? "ro" : "rw";
     mounts.push({ destination, type: "bind", source, options: ["bind", "nodev", "nosuid", "noexec", access] });
   };

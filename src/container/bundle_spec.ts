@@ -13,6 +13,7 @@ import { containerMounts } from "./mounts.ts";
 import type { ContainerImage, ContainerRuntime, NodeDefaults, PodContext } from "./ports.ts";
 import { cpuVariables } from "./performance.ts";
 import { specAnnotations } from "./spec_annotations.ts";
+import { idMappings, userNamespaces } from "./user_namespace.ts";
 import { runsSystemd, SYSTEMD_ENVIRONMENT } from "./volumes/systemd_mounts.ts";
 import type { ContainerRecord, ContainerSpec, PidMode, ReportedMount } from "./types.ts";
 import type { ResolvedUser } from "./user.ts";
@@ -35,6 +36,7 @@ export interface BundleInput extends Annotated {
   readonly log: Logger;
   /** Mounts an image for the container's volume with this number. */
   readonly openImage: VolumeContext["openImage"];
+  readonly mapIds: VolumeContext["mapIds"];
   /** Pid of the container whose PID namespace is joined, for the mode `target`. */
   readonly targetPid: number | undefined;
 }
@@ -76,6 +78,7 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
       },
       linux: {
         namespaces: namespacesOf(input),
+        ...idMappings(input.pod, handler),
         devices: devices.map(({ device }) => device),
         cgroupsPath: record.cgroupPath,
         resources: ociResources(record.resources, {
@@ -184,6 +187,7 @@ function namespacesOf({ pod, spec, node, targetPid }: BundleInput): OciNamespace
   const { network, ipc, uts } = pod.namespaces;
   const pid = pidNamespace(spec.security.namespaces.pid, { pod, targetPid });
   return [
+    ...userNamespaces(pod),
     { type: "mount" },
     ...(pid === undefined ? [] : [pid]),
     ...(network === undefined ? [] : [{ type: "network", path: network } as const]),

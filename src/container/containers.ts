@@ -302,7 +302,7 @@ export class Containers {
   /** Whether a container is made of this image, or has it as a volume. */
   usesImage(imageId: string): boolean {
     for (const record of this.deps.records.values()) {
-      if (record.imageId === imageId || record.imageVolumes?.includes(imageId)) return true;
+      if (record.imageId === imageId || record.imageVolumes?.some((name) => name.startsWith(imageId))) return true;
     }
     return false;
   }

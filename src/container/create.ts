@@ -1,4 +1,5 @@
 import { atStage, FailedPreconditionError, InvalidArgumentError, messageOf } from "../base/errors.ts";
+import { rootOwner } from "../base/id_maps.ts";
 import { type ContainerId, newContainerId } from "../base/ids.ts";
 import type { OperationContext } from "../base/joint_operations.ts";
 import { makeDirectoriesInRoot, readFileInRoot } from "../linux/rooted.ts";
@@ -24,6 +25,8 @@ import { tearDownContainer } from "./teardown.ts";
 import { transition } from "./transitions.ts";
 import type { ContainerRecord, ContainerSpec } from "./types.ts";
 import { resolveUser } from "./user.ts";
+import { checkUserNamespace, userNamespaceOf } from "./user_namespace.ts";
+import { bindMappedVolume } from "./volumes/mapped_volume.ts";
 import type { VolumeContext } from "./volumes/volumes.ts";
 
 /** Account files of real images are a few kilobytes; what is longer is cut. */
@@ -134,12 +137,14 @@ async function build(
   const metadata = JSON.stringify({ "pod-id": pod.id, "container-name": spec.metadata.name, name: record.name });
   const labels = containerLabels(deps.selinux, { pod, spec, args: commandLine({ spec, image }) });
   const { id, name } = record;
-  await deps.rootfs.create(
-    { id, name, imageId: image.id, metadata, ...(labels === undefined ? {} : { labels }) },
-    context,
-  );
+  const stored = {
+    ...(labels === undefined ? {} : { labels }),
+    ...(pod.userMaps === undefined ? {} : { idMaps: pod.userMaps }),
+  };
+  await deps.rootfs.create({ id, name, imageId: image.id, metadata, ...stored }, context);
   context.stage("container storage start");
-  const rootfs = await deps.rootfs.mount(record.id);
+  const userns = userNamespaceOf(pod);
+  const rootfs = await deps.rootfs.mount(record.id, userns === undefined ? {} : { userNamespace: userns.path });
   if (checkpoint !== undefined) await applyRootfs(checkpoint, { rootfs, signal: context.signal });
   context.signal.throwIfAborted();
 
@@ -150,22 +155,32 @@ async function build(
   const { node, confinement, log } = deps;
   const runtime = deps.runtimes.find(record.runtimeHandler);
   const { features: handler, minMemoryBytes } = runtime;
+  checkUserNamespace(pod, { spec, user, handler });
+  const { signal } = context;
   const openImage: VolumeContext["openImage"] = (volume, index) =>
-    deps.imageVolumes.open(record, volume, { ...context, place: `${record.runDirectory}/image-volumes/${index}` });
+    deps.imageVolumes.open(record, volume, {
+      signal,
+      user: userns,
+      place: `${record.runDirectory}/image-volumes/${index}`,
+    });
+  const mapIds: VolumeContext["mapIds"] = (volume, index) =>
+    bindMappedVolume(volume, { signal, user: userns, place: `${record.runDirectory}/volumes/${index}` });
+  const root = userns === undefined ? rootfs : await deps.reachable.expose(record.id, rootfs, userns.maps);
   const input = {
-    ...{ pod, spec, image, user, rootfs, record, targetPid },
-    ...{ node, confinement, handler, minMemoryBytes, log, openImage },
+    ...{ pod, spec, image, user, rootfs: root, record, targetPid },
+    ...{ node, confinement, handler, minMemoryBytes, log, openImage, mapIds },
     ...annotated,
   };
   const bundle = await buildBundleSpec(input);
   const own = { directory: record.runDirectory, timezone: node.timezone, hidesFips: hidesFips(pod) };
+  const owner = rootOwner(pod.userMaps);
   const { annotations } = annotated;
   const classed = await withResourceClasses(
     bundle.spec,
     { container: spec.metadata.name, annotations },
     deps.classes,
   );
-  const named = await withAccountFiles(classed, { files: accounts, user, ...own });
+  const named = await withAccountFiles(classed, { files: accounts, user, owner, ...own });
   const withDevices = await withCdiDevices(await withPodMarks(named, own), requestedCdiDevices(spec), deps.cdi);
   const asked = await withSelinux(withDevices, {
     labels,
@@ -179,7 +194,7 @@ async function build(
   const oci = adjusted?.spec ?? asked;
   // The working directory and the image's volumes need not be in its layers.
   const volumes = node.rules.imageVolumes === "mkdir" ? image.defaults.volumes : [];
-  for (const path of [oci.process.cwd, ...volumes]) makeDirectoriesInRoot(rootfs, path);
+  for (const path of [oci.process.cwd, ...volumes]) makeDirectoriesInRoot(rootfs, path, owner);
   const notified = withSeccompNotifier(oci, {
     id,
     annotations: annotated.annotations,

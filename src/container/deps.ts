@@ -11,6 +11,7 @@ import type { HookSource } from "./hooks.ts";
 import type { ImageVolumes } from "./volumes/image_volumes.ts";
 import type { ResourceClasses } from "./resource_classes.ts";
 import type { CpuTuning } from "./performance.ts";
+import type { ReachableRoots } from "./volumes/reachable_roots.ts";
 import type {
   CheckpointOffer,
   ContainerCgroups,
@@ -36,6 +37,7 @@ export interface ContainerDeps {
   readonly node: NodeDefaults;
   readonly confinement: Confiner;
   readonly hooks: HookSource;
+  readonly reachable: Pick<ReachableRoots, "expose" | "remove" | "sweep">;
   readonly imageVolumes: Pick<ImageVolumes, "open" | "release" | "sweep">;
   /** Watches the filters of containers whose pod asks for it. */
   readonly seccompNotifiers?: Pick<SeccompNotifiers, "watch" | "close">;

@@ -1,6 +1,8 @@
 import { cleanPath, defaultMounts, mergeMounts, uncovered } from "../oci/spec/mounts.ts";
+import { rootOwner } from "../base/id_maps.ts";
 import type { OciMount } from "../oci/spec/types.ts";
 import { writesCgroups } from "./annotation_effects.ts";
+import { userNamespaceMounts } from "./user_namespace.ts";
 import type { BundleInput } from "./bundle_spec.ts";
 import { copyDefaultMounts } from "./volumes/default_mounts.ts";
 import { runsSystemd, systemdMounts } from "./volumes/systemd_mounts.ts";
@@ -25,13 +27,14 @@ export interface ContainerMounts {
  * @throws InvalidArgumentError, FailedPreconditionError for a volume that cannot be mounted as asked
  */
 export async function containerMounts(input: BundleInput, args: readonly string[]): Promise<ContainerMounts> {
-  const { pod, spec, node, handler, record, log, openImage } = input;
+  const { pod, spec, node, handler, record, log, openImage, mapIds } = input;
   const { rules } = node;
+  const owner = rootOwner(pod.userMaps);
   const { privileged, readonlyRootfs } = spec.security;
   const [volumes, declared, shared] = await Promise.all([
-    resolveVolumes(spec.mounts, { rules, handler, log, openImage }),
+    resolveVolumes(spec.mounts, { rules, handler, log, openImage, mapIds }),
     declaredVolumes(input),
-    copyDefaultMounts(rules.defaultMountsFiles, { directory: `${record.runDirectory}/default-mounts`, log }),
+    copyDefaultMounts(rules.defaultMountsFiles, { directory: `${record.runDirectory}/default-mounts`, log, owner }),
   ]);
   const defaults = defaultMounts({
     privileged,
@@ -54,7 +57,10 @@ export async function containerMounts(input: BundleInput, args: readonly string[
   ];
   return {
     mounts: mergeMounts(
-      uncovered(defaults, volumes.mounts),
+      uncovered(
+        userNamespaceMounts(defaults, { pod, nodePid: spec.security.namespaces.pid.kind === "node" }),
+        volumes.mounts,
+      ),
       rules.readOnly ? READ_ONLY_ROOT_MOUNTS : [],
       runsSystemd(args) ? systemdMounts({ cgroupV2: node.cgroupNamespaces }) : [],
       declared,
@@ -78,12 +84,14 @@ const READ_ONLY_ROOT_MOUNTS: readonly OciMount[] = [["/run", "0755"], ["/tmp", "
 }));
 
 /** With `image_volumes = "bind"`: an empty directory of the container's own for each volume that the image declares. */
-async function declaredVolumes({ image, node, record }: BundleInput): Promise<OciMount[]> {
+async function declaredVolumes({ image, node, record, pod }: BundleInput): Promise<OciMount[]> {
   if (node.rules.imageVolumes !== "bind") return [];
   const paths = [...new Set(image.defaults.volumes.map(cleanPath))];
   return await Promise.all(paths.map(async (destination, index) => {
     const source = `${record.runDirectory}/mounts/${index}`;
     await Deno.mkdir(source, { recursive: true, mode: 0o755 });
+    const { uid, gid } = rootOwner(pod.userMaps);
+    await Deno.chown(source, uid, gid);
     return { destination, type: "bind", source, options: ["bind", "private", "rw"] };
   }));
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { IdMaps } from "../base/id_maps.ts";
 import type { ContainerId, SandboxId } from "../base/ids.ts";
 import type { ResourceLimits } from "../base/resources.ts";
 import type { Annotations } from "../config/annotations.ts";
@@ -62,11 +63,12 @@ export interface RootfsStore {
       imageId: string;
       metadata: string;
       labels?: PodLabels;
+      idMaps?: IdMaps;
     },
     options: { signal?: AbortSignal },
   ): Promise<void>;
-  /** Mounts it and gives the path. */
-  mount(id: ContainerId): Promise<string>;
+  /** Mounts it and gives the path. A user namespace with the container's maps saves making one. */
+  mount(id: ContainerId, options: { userNamespace?: string }): Promise<string>;
   /** Where {@link mount} mounts it. @throws NotFoundError */
   mountPoint(id: ContainerId): Promise<string>;
   /** The directories of its layers, for reading what the container has changed. @throws NotFoundError */
@@ -221,7 +223,10 @@ export interface PodContext {
     readonly ipc?: string;
     readonly uts?: string;
     readonly pid?: string;
+    readonly user?: string;
   };
+  /** Of the pod's user namespace. */
+  readonly userMaps?: IdMaps;
   readonly cgroupParent: string;
   readonly logDirectory: string;
   /** The volume that shows the pod's logs; absent: none does. */

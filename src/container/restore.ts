@@ -1,6 +1,7 @@
 import { messageOf } from "../base/errors.ts";
 import { awaitsRestore } from "./checkpoint/continue.ts";
 import { letGoOn } from "./checkpoint/dump.ts";
+import type { ContainerId } from "../base/ids.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { withKernelsOom } from "./oom.ts";
 import { tearDownContainer } from "./teardown.ts";
@@ -23,6 +24,7 @@ export async function restoreContainers(deps: ContainerDeps): Promise<void> {
     }
   }));
   await deps.imageVolumes.sweep();
+  await deps.reachable.sweep((id) => deps.records.get(id as ContainerId) !== undefined);
 }
 
 /** Exit files of containers that are gone: their monitor wrote late, or was killed while it wrote. */

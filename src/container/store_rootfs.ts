@@ -16,12 +16,12 @@ export class StoreRootfs implements RootfsStore {
     container: Parameters<RootfsStore["create"]>[0],
     options: { signal?: AbortSignal },
   ): Promise<void> {
-    const { id, name, imageId, metadata, labels } = container;
-    await this.store.createContainer({ id, names: [name], imageId, metadata, ...labels }, options);
+    const { name, labels, ...rest } = container;
+    await this.store.createContainer({ names: [name], ...rest, ...labels }, options);
   }
 
-  mount(id: ContainerId): Promise<string> {
-    return this.store.mountContainer(id);
+  mount(id: ContainerId, options: { userNamespace?: string }): Promise<string> {
+    return this.store.mountContainer(id, options);
   }
 
   mountPoint(id: ContainerId): Promise<string> {

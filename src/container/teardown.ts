@@ -12,12 +12,13 @@ const STEP_LIMIT_MS = 60_000;
  * @throws the first failure; the record then stays, and the teardown can be repeated
  */
 export async function tearDownContainer(deps: ContainerDeps, record: ContainerRecord): Promise<void> {
-  const { processes, cgroups, rootfs, records, imageVolumes, exitsDirectory } = deps;
+  const { processes, cgroups, rootfs, records, imageVolumes, reachable, exitsDirectory } = deps;
   if (record.state === "creating") await processes.killNaming(record.id);
   const runtime = deps.runtimes.find(record.runtimeHandler);
   await runtime.delete(record.id, { signal: AbortSignal.timeout(STEP_LIMIT_MS) });
   // Nothing is left to watch. A monitor that hangs must not keep the cgroup, nor a late one write an exit file.
   if (record.monitor !== undefined) processes.signal(record.monitor, SIGKILL);
+  await reachable.remove(record.id);
   const [removedCgroups, removedRootfs] = await Promise.allSettled([
     cgroups.remove(record.cgroupParent, record.id),
     rootfs.remove(record.id),

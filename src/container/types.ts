@@ -1,3 +1,4 @@
+import type { IdMap, IdMaps } from "../base/id_maps.ts";
 import type { ContainerId, SandboxId } from "../base/ids.ts";
 import type { ResourceLimits } from "../base/resources.ts";
 import type { PerformancePlan } from "../performance/plan.ts";
@@ -10,20 +11,13 @@ export type PidMode =
   | { readonly kind: "node" }
   | { readonly kind: "target"; readonly containerId: string };
 
-/** One range of a user namespace's id map. */
-export interface IdMap {
-  readonly hostId: number;
-  readonly containerId: number;
-  readonly length: number;
-}
-
 /** Namespace modes of a pod; the container's own request can only differ in `pid`. */
 export interface NamespaceModes {
   readonly network: "pod" | "node";
   readonly ipc: "pod" | "node";
   readonly pid: PidMode;
-  /** Present when the pod has a user namespace of its own. */
-  readonly user?: { readonly uidMaps: readonly IdMap[]; readonly gidMaps: readonly IdMap[] };
+  /** The pod's own by these maps, or expressly the node's; absent: nothing is said of it. */
+  readonly user?: IdMaps | "node";
 }
 
 export type { ProfileChoice, SelinuxOptions };

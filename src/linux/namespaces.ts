@@ -1,21 +1,16 @@
-import { AlreadyExistsError, atStage, InvalidArgumentError } from "../base/errors.ts";
+import { AlreadyExistsError, InvalidArgumentError } from "../base/errors.ts";
 import { checked, cString, errno, lazyLibc } from "./_libc.ts";
 import { ErrnoError, isErrno } from "./errno.ts";
-import { bringUpLoopback } from "./link.ts";
-import { sysctlFile, sysctlOwner } from "./_sysctl.ts";
+import { namespaceSetup } from "./_namespace_setup.ts";
+import { sysctlOwner } from "./_sysctl.ts";
+import { enterNamespace, inWindow, KINDS, stage } from "./_window.ts";
 
 const libc = lazyLibc({
   unshare: { parameters: ["i32"], result: "i32" },
-  setns: { parameters: ["i32", "i32"], result: "i32" },
-  open: { parameters: ["buffer", "i32", "i32"], result: "i32" },
-  write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
-  close: { parameters: ["i32"], result: "i32" },
   mount: { parameters: ["buffer", "buffer", "pointer", "u64", "pointer"], result: "i32" },
   umount2: { parameters: ["buffer", "i32"], result: "i32" },
   unlink: { parameters: ["buffer"], result: "i32" },
   statfs: { parameters: ["buffer", "buffer"], result: "i32" },
-  sethostname: { parameters: ["buffer", "usize"], result: "i32" },
-  abort: { parameters: [], result: "void" },
 });
 
 /** Namespaces that a thread can make and leave again; user and PID namespaces need a process of their own. */
@@ -23,26 +18,12 @@ export type PinnedKind = "network" | "ipc" | "uts";
 /** Everything that can be pinned from a running process. */
 export type NamespaceKind = PinnedKind | "pid" | "user";
 
-/** clone(2) flag, name under /proc/PID/ns, and directory of the pins, as CRI-O lays them out. */
-const KINDS: Readonly<Record<NamespaceKind, { flag: number; file: string; directory: string }>> = {
-  network: { flag: 0x40000000, file: "net", directory: "netns" },
-  ipc: { flag: 0x08000000, file: "ipc", directory: "ipcns" },
-  uts: { flag: 0x04000000, file: "uts", directory: "utsns" },
-  pid: { flag: 0x20000000, file: "pid", directory: "pidns" },
-  user: { flag: 0x10000000, file: "user", directory: "userns" },
-};
-
-const O_RDONLY = 0;
-const O_WRONLY = 1;
-const O_CLOEXEC = 0o2000000;
 const MS_BIND = 4096n;
 const MNT_DETACH = 2;
 const UMOUNT_NOFOLLOW = 8;
 /** linux/magic.h; `f_type` is the first field of struct statfs, which is 120 bytes on both architectures. */
 const NSFS_MAGIC = 0x6e736673n;
 const STATFS_BYTES = 120;
-/** __NEW_UTS_LEN of linux/utsname.h, in bytes. */
-const HOSTNAME_MAX_BYTES = 64;
 
 export interface PinOptions {
   /** Pins are made at `<directory>/{netns,ipcns,utsns}/<name>`; folders that are missing are made. */
@@ -70,9 +51,8 @@ export type PinnedNamespaces = { readonly [K in PinnedKind]?: string };
  *   StageError around the ErrnoError of a step
  */
 export function pinNamespaces(options: PinOptions): PinnedNamespaces {
-  const { kinds, hostname, sysctls = {} } = options;
-  const hostnameBytes = hostname === undefined ? undefined : encodeHostname(hostname, kinds);
-  const sysctlWrites = Object.entries(sysctls).map(([name, value]) => ({ file: sysctlFile(name, kinds), value }));
+  const { kinds } = options;
+  const setup = namespaceSetup(options);
   if (kinds.length === 0) return {};
   using undo = new DisposableStack();
   const pins: { [K in PinnedKind]?: string } = {};
@@ -82,14 +62,8 @@ export function pinNamespaces(options: PinOptions): PinnedNamespaces {
       // FFI unshare(2): allocates the namespaces; waits for nothing.
       checked(libc().unshare(kinds.reduce((flags, kind) => flags | KINDS[kind].flag, 0)), "unshare");
     });
-    if (kinds.includes("network")) stage("bring up the loopback interface", bringUpLoopback);
-    if (hostnameBytes !== undefined) {
-      stage(`set hostname ${hostname}`, () => {
-        // FFI sethostname(2): `hostnameBytes` outlives the call; cannot block.
-        checked(libc().sethostname(hostnameBytes, BigInt(hostnameBytes.length)), "sethostname");
-      });
-    }
-    for (const { file, value } of sysctlWrites) writeSysctl(file, value);
+    setup.run();
+    setup.runAsOwner();
     for (const kind of kinds) {
       const path = pins[kind];
       if (path !== undefined) bindNamespace(`/proc/thread-self/ns/${KINDS[kind].file}`, path);
@@ -165,37 +139,10 @@ export function isNamespacePinned(path: string): boolean {
  * @throws ErrnoError when `path` is not a network namespace, and what `body` throws
  */
 export function inNetworkNamespace<T>(path: string, body: () => T): T {
-  using files = new DisposableStack();
-  const target = files.adopt(openPath(path, O_RDONLY), closeFd);
   return inWindow(["network"], () => {
-    // FFI setns(2): cannot block.
-    checked(libc().setns(target, KINDS.network.flag), "setns", path);
+    enterNamespace(path, "network");
     return body();
   });
-}
-
-/** Runs `body`, which may change these namespaces of the thread, and puts the thread back in every case. */
-function inWindow<T>(kinds: readonly PinnedKind[], body: () => T): T {
-  using files = new DisposableStack();
-  const homes = kinds.map((kind) => {
-    const { file, flag } = KINDS[kind];
-    return { kind, flag, fd: files.adopt(openPath(`/proc/thread-self/ns/${file}`, O_RDONLY), closeFd) };
-  });
-  try {
-    return body();
-  } finally {
-    for (const { kind, flag, fd } of homes) {
-      // FFI setns(2): cannot block.
-      if (libc().setns(fd, flag) === -1) die(`cannot return to the ${kind} namespace: errno ${errno()}`);
-    }
-  }
-}
-
-/** A daemon thread in a pod's namespace would give pods' rights and addresses to everything that it does later. */
-function die(message: string): void {
-  const bytes = new TextEncoder().encode(`fatal: ${message}; aborting, containers keep running\n`);
-  libc().write(2, bytes, BigInt(bytes.length));
-  libc().abort();
 }
 
 function createPin(options: { directory: string; name: string }, kind: NamespaceKind): string {
@@ -220,49 +167,4 @@ function bindNamespace(source: string, path: string): void {
     // FFI mount(2): a bind mount reads no device; the strings outlive the call.
     checked(libc().mount(cString(source), cString(path), null, MS_BIND, null), "mount", path);
   });
-}
-
-function writeSysctl(file: string, value: string): void {
-  stage(`set sysctl ${file} to ${JSON.stringify(value)}`, () => {
-    const fd = openPath(file, O_WRONLY);
-    try {
-      const bytes = new TextEncoder().encode(value);
-      // FFI write(2) to a sysctl: sets a kernel variable.
-      checked(Number(libc().write(fd, bytes, BigInt(bytes.length))), "write", file);
-    } finally {
-      closeFd(fd);
-    }
-  });
-}
-
-function encodeHostname(hostname: string, kinds: readonly PinnedKind[]): Uint8Array<ArrayBuffer> {
-  const bytes = new TextEncoder().encode(hostname);
-  if (bytes.length === 0 || bytes.length > HOSTNAME_MAX_BYTES || hostname.includes("\0")) {
-    throw new InvalidArgumentError(
-      `hostname ${
-        JSON.stringify(hostname.slice(0, 200))
-      } has ${bytes.length} bytes, must have 1 to ${HOSTNAME_MAX_BYTES}`,
-    );
-  }
-  if (!kinds.includes("uts")) {
-    throw new InvalidArgumentError(`hostname ${JSON.stringify(hostname)} needs a UTS namespace of its own`);
-  }
-  return bytes;
-}
-
-function stage(name: string, step: () => void): void {
-  try {
-    step();
-  } catch (error) {
-    throw atStage(name, error);
-  }
-}
-
-function openPath(path: string, flags: number): number {
-  // FFI open(2): of /proc files and namespace pins, which need no device; the string outlives the call.
-  return checked(libc().open(cString(path), flags | O_CLOEXEC, 0), "open", path);
-}
-
-function closeFd(fd: number): void {
-  libc().close(fd);
 }

@@ -3,6 +3,7 @@ import {
   EEXIST,
   ENOENT,
   ENOTDIR,
+  lchownat,
   mkdirat,
   must,
   O_CLOEXEC,
@@ -40,12 +41,16 @@ export function readFileInRoot(root: string, path: string, options: { maxBytes: 
 }
 
 /**
- * Makes a directory with its parents (mode 0755, root:root) below a directory that an image controls; links on the way
+ * Makes a directory with its parents (mode 0755, of root or this owner) below a directory that an image controls; links on the way
  * stay inside `root`. Succeeds when it is there.
  *
  * @throws ErrnoError, such as ENOTDIR when a file is in the way
  */
-export function makeDirectoriesInRoot(root: string, path: string): void {
+export function makeDirectoriesInRoot(
+  root: string,
+  path: string,
+  owner: { readonly uid: number; readonly gid: number } = { uid: 0, gid: 0 },
+): void {
   using rootFd = openRoot(root);
   const parts = path.split("/").filter((part) => part !== "" && part !== ".");
   for (let depth = 0; depth < parts.length; depth++) {
@@ -56,7 +61,10 @@ export function makeDirectoriesInRoot(root: string, path: string): void {
       must(openInRoot(rootFd.fd, cString(parent), O_PATH | O_DIRECTORY | O_CLOEXEC), "openat2", `${root} ${parent}`),
     );
     const made = mkdirat(parentFd.fd, cString(name), 0o755);
-    if (made !== -EEXIST) must(made, "mkdirat", `${root} ${parent} ${name}`);
+    if (made === -EEXIST) continue;
+    must(made, "mkdirat", `${root} ${parent} ${name}`);
+    if (owner.uid === 0 && owner.gid === 0) continue;
+    must(lchownat(parentFd.fd, cString(name), owner.uid, owner.gid), "fchownat", `${root} ${parent} ${name}`);
   }
 }
 

@@ -7,6 +7,7 @@ import type { RecordStore } from "../state/record_store.ts";
 import type { InfraProcesses, NamespacePins, PodCgroups, PodContainers, PodMounts, PodNetworking } from "./ports.ts";
 import type { PodPlugins } from "./plugins.ts";
 import type { SandboxRecord } from "./types.ts";
+import type { UserNamespaces } from "./user_namespaces/user_namespaces.ts";
 
 /** What the verbs of this folder work with. */
 export interface SandboxDeps {
@@ -27,6 +28,7 @@ export interface SandboxDeps {
   readonly plugins?: PodPlugins;
   /** Pods keep their files in `<runDirectory>/<id>`. */
   readonly runDirectory: string;
+  readonly userNamespaces: Pick<UserNamespaces, "mapsOf">;
   /** Which annotations of a pod count. */
   readonly annotations: Pick<AnnotationGate, "forPod">;
   /** Containers of pods that name no log directory log into `<logDirectory>/<id>`. */

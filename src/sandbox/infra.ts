@@ -1,5 +1,8 @@
 import type { Confiner } from "../container/confinement.ts";
+import { hostIdOf, type IdMap } from "../base/id_maps.ts";
 import type { ProcessIdentity } from "../container/types.ts";
+import { idMappings } from "../container/user_namespace.ts";
+import type { ReachableRoots } from "../container/volumes/reachable_roots.ts";
 import type { HandlerFeatures } from "../oci/runtime/handler_features.ts";
 import { defaultMounts } from "../oci/spec/mounts.ts";
 import type { OciSpec } from "../oci/spec/types.ts";
@@ -24,6 +27,8 @@ export interface DetachedRuntime {
 export interface InfraOptions {
   /** Root file system that all infra processes share, read-only; made here. */
   readonly rootDirectory: string;
+  /** Shows the root to the root user of a pod's user namespace. */
+  readonly reachable: Pick<ReachableRoots, "expose" | "remove">;
   readonly minOomScoreAdj: number;
   /** CPUs that infra processes may use; empty: those of their pod. */
   readonly cpuset: string;
@@ -36,6 +41,13 @@ export interface InfraOptions {
 }
 
 const NOBODY = 65_535;
+
+/** The last id that is mapped, where nobody is not. */
+function nobody(maps: readonly IdMap[] | undefined): number {
+  if (maps === undefined || hostIdOf(maps, NOBODY) !== undefined) return NOBODY;
+  return Math.max(0, ...maps.map(({ containerId, length }) => containerId + length - 1).filter((id) => id < NOBODY));
+}
+
 const OOM_SCORE_ADJ = -998;
 const CPU_SHARES = 2;
 const DELETE_LIMIT_MS = 30_000;
@@ -52,9 +64,14 @@ export class PauseProcesses implements InfraProcesses {
 
   async start(record: SandboxRecord, options: { signal: AbortSignal }): Promise<ProcessIdentity> {
     await (this.#ready ??= this.#makeRoot());
+    const { rootDirectory, reachable } = this.options;
+    const { userMaps } = record;
+    const root = userMaps === undefined ? rootDirectory : await reachable.expose(record.id, rootDirectory, userMaps);
     const bundle = `${record.runDirectory}/infra`;
     await Deno.mkdir(bundle, { recursive: true, mode: 0o700 });
-    await Deno.writeTextFile(`${bundle}/config.json`, JSON.stringify(await this.#confined(record)), { mode: 0o600 });
+    await Deno.writeTextFile(`${bundle}/config.json`, JSON.stringify(await this.#confined(record, root)), {
+      mode: 0o600,
+    });
     return await this.options.runtimeOf(record.runtimeHandler).runDetached(record.id, { bundle }, options);
   }
 
@@ -62,6 +79,7 @@ export class PauseProcesses implements InfraProcesses {
     if (record.spec.security.namespaces.pid.kind !== "pod") return;
     const signal = AbortSignal.timeout(DELETE_LIMIT_MS);
     await this.options.runtimeOf(record.runtimeHandler).delete(record.id, { signal });
+    await this.options.reachable.remove(record.id);
     await this.options.removeCgroup(record.cgroupParent, record.id);
   }
 
@@ -79,9 +97,9 @@ export class PauseProcesses implements InfraProcesses {
     await Deno.rename(`${rootDirectory}/pause.tmp`, `${rootDirectory}/pause`);
   }
 
-  async #confined(record: SandboxRecord): Promise<OciSpec> {
+  async #confined(record: SandboxRecord, root: string): Promise<OciSpec> {
     const { spec: { security }, runtimeHandler: handler } = record;
-    const spec = this.#spec(record);
+    const spec = this.#spec(record, root);
     const { seccomp, apparmorProfile } = await this.options.confinement.confine({
       security,
       handler,
@@ -94,9 +112,9 @@ export class PauseProcesses implements InfraProcesses {
     };
   }
 
-  #spec(record: SandboxRecord): OciSpec {
+  #spec(record: SandboxRecord, root: string): OciSpec {
     const { features } = this.options.runtimeOf(record.runtimeHandler);
-    const { network, ipc, uts } = record.namespaces;
+    const { network, ipc, uts, user } = record.namespaces;
     const { cpuset } = this.options;
     const mounts = defaultMounts({
       privileged: false,
@@ -108,7 +126,7 @@ export class PauseProcesses implements InfraProcesses {
       ociVersion: features.ociVersion,
       process: {
         terminal: false,
-        user: { uid: NOBODY, gid: NOBODY },
+        user: { uid: nobody(record.userMaps?.uidMaps), gid: nobody(record.userMaps?.gidMaps) },
         args: ["/pause"],
         env: [],
         cwd: "/",
@@ -116,11 +134,13 @@ export class PauseProcesses implements InfraProcesses {
         noNewPrivileges: true,
         oomScoreAdj: Math.max(OOM_SCORE_ADJ, this.options.minOomScoreAdj),
       },
-      root: { path: this.options.rootDirectory, readonly: true },
+      root: { path: root, readonly: true },
       mounts: mounts.filter(({ destination }) => destination === "/proc" || destination === "/dev"),
       annotations: infraAnnotations(record),
       linux: {
+        ...idMappings(record, features),
         namespaces: [
+          ...(user === undefined ? [] : [{ type: "user", path: user } as const]),
           { type: "pid" },
           { type: "mount" },
           ...(network === undefined ? [] : [{ type: "network", path: network } as const]),

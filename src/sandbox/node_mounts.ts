@@ -4,10 +4,14 @@ import type { PodMounts } from "./ports.ts";
 
 /** Shared memory and linked logs of pods. */
 export class NodeMounts implements PodMounts {
-  mountShm(path: string, { sizeBytes, label }: { sizeBytes: number; label?: string }): void {
+  mountShm(
+    path: string,
+    { sizeBytes, label, owner }: { sizeBytes: number; label?: string; owner: { uid: number; gid: number } },
+  ): void {
     const flags = MOUNT_FLAG.nosuid | MOUNT_FLAG.nodev | MOUNT_FLAG.noexec;
     const context = label === undefined ? "" : `,context="${label}"`;
-    mount({ source: "shm", target: path, filesystem: "tmpfs", flags, data: `mode=1777,size=${sizeBytes}${context}` });
+    const data = `mode=1777,size=${sizeBytes},uid=${owner.uid},gid=${owner.gid}${context}`;
+    mount({ source: "shm", target: path, filesystem: "tmpfs", flags, data });
   }
 
   async unmountShm(path: string): Promise<void> {

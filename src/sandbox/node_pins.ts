@@ -1,3 +1,4 @@
+import type { IdMaps } from "../base/id_maps.ts";
 import {
   isNamespacePinned,
   pinNamespaces,
@@ -6,21 +7,25 @@ import {
   pinPaths,
   unpinNamespace,
 } from "../linux/namespaces.ts";
+import { pinOwnedNamespaces } from "../linux/user_namespace.ts";
 import type { NamespacePins } from "./ports.ts";
 
 /** Namespaces of pods, pinned below one directory of this node. */
 export class NodePins implements NamespacePins {
   constructor(private readonly directory: string) {}
 
-  pin(request: {
+  async pin(request: {
     name: string;
     kinds: readonly PinnedKind[];
     hostname: string;
     sysctls: Readonly<Record<string, string>>;
-  }): PinnedNamespaces {
-    const { hostname, ...rest } = request;
+    userMaps?: IdMaps;
+    signal: AbortSignal;
+  }): Promise<PinnedNamespaces & { readonly user?: string }> {
+    const { hostname, userMaps: maps, signal, ...rest } = request;
     const named = request.kinds.includes("uts") ? { hostname } : {};
-    return pinNamespaces({ directory: this.directory, ...rest, ...named });
+    const options = { directory: this.directory, ...rest, ...named };
+    return maps === undefined ? pinNamespaces(options) : await pinOwnedNamespaces({ ...options, maps, signal });
   }
 
   paths(name: string): readonly string[] {

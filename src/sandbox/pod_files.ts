@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from "../base/errors.ts";
-import type { DnsConfig, SandboxSpec } from "./types.ts";
+import { rootOwner } from "../base/id_maps.ts";
+import type { DnsConfig, SandboxRecord, SandboxSpec } from "./types.ts";
 
 /** The files of a pod that its containers see. */
 export interface PodFiles {
@@ -21,13 +22,27 @@ export function podFiles(directory: string, spec: SandboxSpec): PodFiles {
 }
 
 /** Writes resolv.conf and hostname; the hosts file follows when the addresses are known. */
-export async function writePodFiles(files: PodFiles, spec: SandboxSpec, hostname: string): Promise<void> {
+export async function writePodFiles(
+  files: PodFiles,
+  pod: Pick<SandboxRecord, "spec" | "hostname" | "userMaps">,
+): Promise<void> {
+  const { dns } = pod.spec;
+  const resolv = dns === undefined ? await Deno.readTextFile("/etc/resolv.conf").catch(() => "") : resolvConf(dns);
   await Promise.all([
-    spec.dns === undefined
-      ? Deno.copyFile("/etc/resolv.conf", files.resolvConf).catch(() => Deno.writeTextFile(files.resolvConf, ""))
-      : Deno.writeTextFile(files.resolvConf, resolvConf(spec.dns), { mode: 0o644 }),
-    Deno.writeTextFile(files.hostnameFile, `${hostname}\n`, { mode: 0o644 }),
+    writePodFile(files.resolvConf, resolv, pod),
+    writePodFile(files.hostnameFile, `${pod.hostname}\n`, pod),
   ]);
+}
+
+/** Writes a file that belongs to root as the pod's containers know it. */
+export async function writePodFile(
+  path: string,
+  text: string,
+  { userMaps }: Pick<SandboxRecord, "userMaps">,
+): Promise<void> {
+  await Deno.writeTextFile(path, text, { mode: 0o644 });
+  const { uid, gid } = rootOwner(userMaps);
+  if (uid !== 0 || gid !== 0) await Deno.chown(path, uid, gid);
 }
 
 /** The hosts file of a pod with its own network. The kubelet mounts one of its own over it. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { IdMaps } from "../base/id_maps.ts";
 import type { SandboxId } from "../base/ids.ts";
 import type { ContainerRecord, ProcessIdentity } from "../container/types.ts";
 import type { PortMapping, SandboxRecord } from "./types.ts";
@@ -28,13 +29,15 @@ export interface PodNetworking {
 }
 
 export interface NamespacePins {
-  /** Makes namespaces and pins each to a file; all or none. */
+  /** Makes namespaces and pins each to a file; all or none. They belong to a user namespace where maps are given. */
   pin(request: {
     name: string;
     kinds: ReadonlyArray<"network" | "ipc" | "uts">;
     hostname: string;
     sysctls: Readonly<Record<string, string>>;
-  }): { readonly network?: string; readonly ipc?: string; readonly uts?: string };
+    userMaps?: IdMaps;
+    signal: AbortSignal;
+  }): Promise<{ readonly network?: string; readonly ipc?: string; readonly uts?: string; readonly user?: string }>;
   /** Where `pin` puts the namespaces of this name. */
   paths(name: string): readonly string[];
   /** Lets a namespace go; succeeds when it is not there. */
@@ -51,7 +54,10 @@ export interface InfraProcesses {
 }
 
 export interface PodMounts {
-  mountShm(path: string, options: { sizeBytes: number; label?: string }): void;
+  mountShm(
+    path: string,
+    options: { sizeBytes: number; label?: string; owner: { uid: number; gid: number } },
+  ): void;
   /** Succeeds when it is not mounted. */
   unmountShm(path: string): Promise<void>;
   /** Shows the log directory in a volume of the pod. */

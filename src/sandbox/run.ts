@@ -1,8 +1,10 @@
-import { atStage, messageOf, UnimplementedError } from "../base/errors.ts";
+import { atStage, messageOf } from "../base/errors.ts";
+import { rootOwner } from "../base/id_maps.ts";
 import { newSandboxId, type SandboxId } from "../base/ids.ts";
 import type { OperationContext } from "../base/joint_operations.ts";
+import { KeyedMutex } from "../base/keyed_mutex.ts";
 import type { SandboxDeps } from "./deps.ts";
-import { hostsText, podFiles, writePodFiles } from "./pod_files.ts";
+import { hostsText, podFiles, writePodFile, writePodFiles } from "./pod_files.ts";
 import { labelPodFiles } from "./pod_labels.ts";
 import { podSysctls } from "./sysctls.ts";
 import { linkedLogsOf, shmSizeOf } from "./pod_annotations.ts";
@@ -31,11 +33,7 @@ export async function runSandbox(
   const present = deps.records.byName(name);
   if (present !== undefined && present.state !== "creating") return present.id;
   if (present !== undefined) await tearDownSandbox(deps, present);
-  if (spec.security.namespaces.user !== undefined) {
-    throw new UnimplementedError(`run pod sandbox ${name}: user namespaces are not supported yet`);
-  }
-  const record = firstRecord(deps, spec, name);
-  await deps.records.insert(record);
+  const record = await insertFirst(deps, spec, { name, context });
   try {
     await build(deps, record, context);
     return record.id;
@@ -51,6 +49,23 @@ export async function runSandbox(
     });
     throw atStage(`run pod sandbox ${name}`, error);
   }
+}
+
+/** One pod at a time: ids that one got have to be recorded before the next one looks which are free. */
+const mapping = new KeyedMutex<SandboxDeps["records"]>();
+
+async function insertFirst(
+  deps: SandboxDeps,
+  spec: SandboxSpec,
+  { name, context }: { name: string; context: OperationContext },
+): Promise<SandboxRecord> {
+  const record = firstRecord(deps, spec, name);
+  const annotations = deps.annotations.forPod(spec.annotations, { handler: record.runtimeHandler });
+  using _turn = await mapping.acquire(deps.records, context);
+  const userMaps = await deps.userNamespaces.mapsOf(spec, annotations);
+  const mapped = userMaps === undefined ? record : { ...record, userMaps };
+  await deps.records.insert(mapped);
+  return mapped;
 }
 
 function firstRecord(deps: SandboxDeps, spec: SandboxSpec, name: string): SandboxRecord {
@@ -101,7 +116,10 @@ async function build(deps: SandboxDeps, first: SandboxRecord, context: Operation
     ...(modes.ipc === "pod" ? ["ipc" as const] : []),
   ];
   const sysctls = podSysctls({ defaults: deps.defaultSysctls, requested: spec.sysctls }, { id, kinds, log: deps.log });
-  const namespaces = deps.namespaces.pin({ name: id, kinds, hostname: first.hostname, sysctls });
+  const namespaces = await deps.namespaces.pin({
+    ...{ name: id, kinds, hostname: first.hostname, sysctls, signal: context.signal },
+    ...(first.userMaps === undefined ? {} : { userMaps: first.userMaps }),
+  });
   const record = await deps.records.update(id, (now) => ({ ...now, namespaces, networkAttached: ownNetwork })) ?? first;
   context.stage(ownNetwork ? "sandbox network creation" : "sandbox files");
   const files = makeFiles(deps, record);
@@ -113,7 +131,7 @@ async function build(deps: SandboxDeps, first: SandboxRecord, context: Operation
   if (attached.status === "rejected") throw attached.reason;
   if (filesDone.status === "rejected") throw filesDone.reason;
   const { ips } = attached.value;
-  if (ownNetwork) await Deno.writeTextFile(record.hostsFile, hostsText(record.hostname, ips), { mode: 0o644 });
+  if (ownNetwork) await writePodFile(record.hostsFile, hostsText(record.hostname, ips), record);
   context.stage("sandbox container runtime creation");
   const infra = modes.pid.kind === "pod" ? await deps.infra.start(record, context) : undefined;
   await labelPodFiles(record);
@@ -137,11 +155,12 @@ async function makeFiles(deps: SandboxDeps, record: SandboxRecord): Promise<void
   if (ownLogDirectory !== undefined) await Deno.mkdir(ownLogDirectory, { recursive: true, mode: 0o700 });
   else await Deno.mkdir(record.spec.logDirectory, { recursive: true, mode: 0o755 });
   if (record.linkedLogs !== undefined) await deps.mounts.linkLogs(record.spec.logDirectory, record.linkedLogs);
-  await writePodFiles(record, record.spec, record.hostname);
+  await writePodFiles(record, record);
   if (record.spec.security.namespaces.ipc === "node") return;
   const annotations = deps.annotations.forPod(record.spec.annotations, { handler: record.runtimeHandler });
   const sizeBytes = shmSizeOf(annotations, deps.shmSizeBytes);
   await Deno.mkdir(record.shmPath, { recursive: true, mode: 0o700 });
   const label = record.selinux?.mountLabel;
-  deps.mounts.mountShm(record.shmPath, { sizeBytes, ...(label === undefined ? {} : { label }) });
+  const owner = rootOwner(record.userMaps);
+  deps.mounts.mountShm(record.shmPath, { sizeBytes, owner, ...(label === undefined ? {} : { label }) });
 }

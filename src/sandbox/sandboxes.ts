@@ -133,6 +133,7 @@ export class Sandboxes {
       hostname: record.hostname,
       hostNetwork: spec.security.namespaces.network === "node",
       namespaces: record.namespaces,
+      ...(record.userMaps === undefined ? {} : { userMaps: record.userMaps }),
       cgroupParent: record.cgroupParent,
       logDirectory: record.ownLogDirectory ?? spec.logDirectory,
       resolvConf: record.resolvConf,
@@ -183,8 +184,8 @@ export class Sandboxes {
   }
 
   #isWhole(record: SandboxRecord): boolean {
-    const { network, ipc, uts } = record.namespaces;
-    const pins = [network, ipc, uts].filter((path) => path !== undefined);
+    const { network, ipc, uts, user } = record.namespaces;
+    const pins = [network, ipc, uts, user].filter((path) => path !== undefined);
     if (!pins.every((path) => this.deps.namespaces.isPinned(path))) return false;
     return record.infra === undefined || this.deps.infra.isAlive(record.infra);
   }

@@ -1,7 +1,8 @@
+import type { IdMaps } from "../base/id_maps.ts";
 import type { SandboxId } from "../base/ids.ts";
 import type { ResourceLimits } from "../base/resources.ts";
 import type { PodLabels } from "../security/selinux/labels.ts";
-import type { IdMap, NamespaceModes, ProcessIdentity, ProfileChoice, SelinuxOptions } from "../container/types.ts";
+import type { NamespaceModes, ProcessIdentity, ProfileChoice, SelinuxOptions } from "../container/types.ts";
 
 export interface PodMetadata {
   readonly name: string;
@@ -79,7 +80,8 @@ export interface SandboxRecord {
     readonly user?: string;
     readonly pid?: string;
   };
-  readonly userMaps?: { readonly uidMaps: readonly IdMap[]; readonly gidMaps: readonly IdMap[] };
+  /** Of its user namespace, where it has one of its own. */
+  readonly userMaps?: IdMaps;
   /** Addresses without prefix length, the primary one first. */
   readonly ips: readonly string[];
   /** Set before the plugins are asked, cleared when they have cleaned up. */

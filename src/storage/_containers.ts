@@ -3,6 +3,7 @@ import { randomHex } from "../base/ids.ts";
 import { unmount } from "../linux/mount.ts";
 import { CONTAINER_FLAG, type Index, MOUNT_LABEL_FLAG, VOLATILE_FILE, VOLATILE_FLAG } from "./_index.ts";
 import { isId } from "./layout.ts";
+import { idMapFields, idMapsOf, mappedRoot } from "./_id_maps.ts";
 import { topLayerOf } from "./_mounts.ts";
 import { installLayer, isLayerMounted, NO_PARENT, parentLayer, prepareLayer } from "./_overlay.ts";
 import { object, type RawRecord, type RecordTransaction, strings, text } from "./_records.ts";
@@ -19,6 +20,7 @@ interface Waiting {
 
 /** A container's record as data. */
 export function describeContainer(record: RawRecord): StoredContainer {
+  const idMaps = idMapsOf(record);
   return {
     id: text(record, "id") ?? "",
     names: strings(record, "names"),
@@ -27,6 +29,7 @@ export function describeContainer(record: RawRecord): StoredContainer {
     metadata: text(record, "metadata") ?? "",
     created: text(record, "created") ?? "1970-01-01T00:00:00Z",
     mountLabel: text(object(record, "flags"), MOUNT_LABEL_FLAG) ?? "",
+    ...(idMaps === undefined ? {} : { idMaps }),
   };
 }
 
@@ -49,7 +52,11 @@ export async function createContainer(
   const { layout } = index;
   const places = [`${layout.container(id)}/userdata`, `${layout.containerRun(id)}/userdata`];
   try {
-    const prepared = await prepareLayer(away, { parent: below, root: below.root, makeDiff: true });
+    const prepared = await prepareLayer(away, {
+      parent: below,
+      root: mappedRoot(below.root, creation.idMaps),
+      makeDiff: true,
+    });
     using layers = await index.layers.begin(options);
     // An image is deleted under the lock of the layers, which is ours now.
     if (imageId !== undefined && await topLayerOf(index, imageId, options) !== parent) {
@@ -140,7 +147,7 @@ function checkFree(containers: RecordTransaction, creation: ContainerCreation): 
 }
 
 function containerRecord(creation: ContainerCreation, layerId: string): RawRecord & { readonly id: string } {
-  const { id, names, imageId, metadata, volatile = true, mountLabel = "", processLabel = "" } = creation;
+  const { id, names, imageId, metadata, volatile = true, mountLabel = "", processLabel = "", idMaps } = creation;
   return {
     id,
     names,
@@ -148,6 +155,7 @@ function containerRecord(creation: ContainerCreation, layerId: string): RawRecor
     layer: layerId,
     metadata,
     created: new Date().toISOString(),
+    ...idMapFields(idMaps),
     flags: {
       [MOUNT_LABEL_FLAG]: mountLabel,
       [PROCESS_LABEL_FLAG]: processLabel,
@@ -167,6 +175,7 @@ function layerRecord(
     ...(layer.parent === undefined ? {} : { parent: layer.parent }),
     ...(creation.mountLabel === undefined || creation.mountLabel === "" ? {} : { mountlabel: creation.mountLabel }),
     created: new Date().toISOString(),
+    ...idMapFields(creation.idMaps),
     flags: { [CONTAINER_FLAG]: creation.id },
   };
 }

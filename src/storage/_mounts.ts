@@ -1,9 +1,13 @@
+import type { IdMaps } from "../base/id_maps.ts";
 import { NotFoundError, UnavailableError } from "../base/errors.ts";
+import { openUserNamespace } from "../linux/user_namespace.ts";
 import { isMountPoint, unmount } from "../linux/mount.ts";
 import { type Index, MOUNT_LABEL_FLAG, VOLATILE_FLAG } from "./_index.ts";
+import { changeOwners, idMapsOf } from "./_id_maps.ts";
 import { ensurePrivate } from "./_open.ts";
-import { clearVolatileMark, isLayerMounted, mountLayer } from "./_overlay.ts";
+import { clearVolatileMark, isLayerMounted, mountLayer, mountMappedView } from "./_overlay.ts";
 import { number, object, type RawRecord, type RecordTransaction, text } from "./_records.ts";
+import type { MappedMount } from "./types.ts";
 
 interface Waiting {
   readonly signal?: AbortSignal;
@@ -17,8 +21,26 @@ interface Waiting {
 export async function mountContainer(
   index: Index,
   id: string,
-  options: Waiting & { readonly mountOptions: readonly string[] },
+  options: Waiting & MappedMount & { readonly mountOptions: readonly string[]; readonly mapsIds: boolean },
 ): Promise<string> {
+  const maps = idMapsOf(await recordOf(index, id, options));
+  await using made = maps === undefined || !options.mapsIds || options.userNamespace !== undefined
+    ? undefined
+    : await openUserNamespace(maps, options);
+  const userNamespace = options.mapsIds ? options.userNamespace ?? made?.path : undefined;
+  const layer = await mountContainerLayer(index, id, {
+    ...options,
+    ...(maps === undefined || userNamespace === undefined ? {} : { userNamespace }),
+  });
+  if (maps !== undefined && !layer.mapped) await ownByMaps(index, layer, maps);
+  return layer.path;
+}
+
+async function mountContainerLayer(
+  index: Index,
+  id: string,
+  options: Waiting & MappedMount & { readonly mountOptions: readonly string[] },
+): Promise<Mounted> {
   using layers = await beginMount(index, options);
   const container = await recordOf(index, id, options);
   const layerId = text(container, "layer") ?? "";
@@ -39,7 +61,41 @@ export async function mountImage(
   if (layerId === undefined || layers.get(layerId) === undefined) {
     throw new NotFoundError(`top layer of image ${imageId}`, layerId ?? "");
   }
-  return await mountCounted(index, layerId, { ...options, readonly: true, volatile: false, mountLabel: "" });
+  return (await mountCounted(index, layerId, { ...options, readonly: true, volatile: false, mountLabel: "" })).path;
+}
+
+/**
+ * Mounts an image read-only on `target`, shown by the maps of a user namespace. The image has to be mounted by
+ * {@link mountImage} for as long.
+ *
+ * @returns whether its file system could show them
+ */
+export async function mountImageMapped(
+  index: Index,
+  imageId: string,
+  options: Waiting & {
+    readonly target: string;
+    readonly userNamespace: string;
+    readonly mountOptions: readonly string[];
+  },
+): Promise<boolean> {
+  const layerId = await topLayerOf(index, imageId, options);
+  if (layerId === undefined) throw new NotFoundError(`top layer of image ${imageId}`, "");
+  return await mountMappedView(index.layout, layerId, options);
+}
+
+/** Where the owners were changed once, they stay so: a second change would map mapped ids again. */
+async function ownByMaps(index: Index, { path, layerId }: Mounted, maps: IdMaps): Promise<void> {
+  const mark = `${index.layout.layer(layerId)}/owned`;
+  if (await Deno.stat(mark).then(() => true, () => false)) return;
+  index.logger.warn(
+    "this file system cannot show mapped ids: the owners of a container's files are changed one by one",
+    {
+      layer: layerId,
+    },
+  );
+  await changeOwners(path, maps);
+  await Deno.writeTextFile(mark, "");
 }
 
 /**
@@ -88,7 +144,14 @@ async function beginMount(index: Index, options: Waiting): Promise<RecordTransac
   throw new UnavailableError(`${index.layout.overlay} is unmounted by another program again and again`);
 }
 
-interface MountChoice extends Waiting {
+interface Mounted {
+  readonly path: string;
+  readonly layerId: string;
+  /** Whether ids are shown as asked. */
+  readonly mapped: boolean;
+}
+
+interface MountChoice extends Waiting, MappedMount {
   readonly readonly: boolean;
   readonly volatile: boolean;
   readonly mountLabel: string;
@@ -96,11 +159,11 @@ interface MountChoice extends Waiting {
 }
 
 /** Runs under the lock of the layers: containers/storage rewrites the mounts under that one too. */
-async function mountCounted(index: Index, layerId: string, choice: MountChoice): Promise<string> {
+async function mountCounted(index: Index, layerId: string, choice: MountChoice): Promise<Mounted> {
   using mounts = await index.mounts.begin(choice);
   const merged = `${index.layout.layer(layerId)}/merged`;
   const mounted = await isLayerMounted(index.layout, layerId);
-  if (!mounted) await mountLayer(index.layout, layerId, choice);
+  const mapped = mounted || (await mountLayer(index.layout, layerId, choice)).mapped;
   const before = mounted ? number(mounts.get(layerId) ?? {}, "count") ?? 0 : 0;
   mounts.put({ id: layerId, path: merged, count: before + 1 });
   try {
@@ -109,7 +172,7 @@ async function mountCounted(index: Index, layerId: string, choice: MountChoice):
     if (!mounted) await unmount(merged, { detach: true });
     throw error;
   }
-  return merged;
+  return { path: merged, layerId, mapped: mapped && (mounted || choice.userNamespace !== undefined) };
 }
 
 async function unmountCounted(

@@ -1,6 +1,7 @@
 import { atStage, DataLossError } from "../base/errors.ts";
 import { isErrno } from "../linux/errno.ts";
-import { mountOverlay } from "../linux/mount.ts";
+import { mountOverlay, type OverlayRequest } from "../linux/mount.ts";
+import { mapLowers } from "./_id_maps.ts";
 import type { Layout } from "./layout.ts";
 import type { StoreRoot } from "./_root.ts";
 import { codeOf, makeDirectory, settleAll } from "./_trees.ts";
@@ -133,30 +134,80 @@ export interface LayerMountOptions {
   readonly volatile: boolean;
   readonly mountLabel: string;
   readonly mountOptions: readonly string[];
+  /** A user namespace by whose maps the lower layers are shown; absent: as they are. */
+  readonly userNamespace?: string;
 }
 
-/** Mounts the layer on its `merged` directory and gives the path. */
-export async function mountLayer(layout: Layout, id: string, options: LayerMountOptions): Promise<string> {
+/**
+ * Mounts the layer on its `merged` directory.
+ *
+ * @returns the path, and whether ids are shown as asked
+ */
+export async function mountLayer(
+  layout: Layout,
+  id: string,
+  options: LayerMountOptions,
+): Promise<{ readonly path: string; readonly mapped: boolean }> {
+  const directory = layout.layer(id);
+  const lowers = await lowersOf(layout, id);
+  const { userNamespace } = options;
+  await using mapped = userNamespace === undefined
+    ? undefined
+    : await mapLowers(lowers, { place: `${directory}/mapped`, userNamespace });
+  const path = `${directory}/merged`;
+  const parts = options.readonly ? { lower: [`${directory}/diff`, ...lowers] } : {
+    lower: mapped?.paths ?? lowers,
+    upper: `${directory}/diff`,
+    work: `${directory}/work`,
+  };
+  const base = mapped === undefined ? layout.overlay : directory;
+  await mountChecked({ target: path, base, ...parts }, { ...options, layout, id });
+  return { path, mapped: userNamespace === undefined || mapped !== undefined };
+}
+
+/**
+ * Mounts the layer with those below it read-only on `target`, shown by the maps of a user namespace.
+ *
+ * @returns whether ids are shown as asked
+ */
+export async function mountMappedView(
+  layout: Layout,
+  id: string,
+  { target, userNamespace, mountOptions }: {
+    readonly target: string;
+    readonly userNamespace: string;
+    readonly mountOptions: readonly string[];
+  },
+): Promise<boolean> {
+  const layers = [`${layout.layer(id)}/diff`, ...await lowersOf(layout, id)];
+  await using mapped = await mapLowers(layers, { place: `${target}.mapped`, userNamespace });
+  const base = mapped === undefined ? layout.overlay : `${target}.mapped`;
+  const request = { target, base, lower: mapped?.paths ?? layers };
+  await mountChecked(request, { layout, id, readonly: true, volatile: false, mountLabel: "", mountOptions });
+  return mapped !== undefined;
+}
+
+/** The directories below a layer, topmost first; at least one. */
+async function lowersOf(layout: Layout, id: string): Promise<string[]> {
   const directory = layout.layer(id);
   const lower = await lowerDirectories(layout, id);
   if (lower.length > DEPTH_LIMIT) throw new DataLossError(`layer ${id} has more than ${DEPTH_LIMIT} layers below it`);
-  const target = `${directory}/merged`;
-  const lowers = lower.length === 0 ? [`${directory}/empty`] : lower;
-  if (lower.length === 0) await Deno.mkdir(`${directory}/empty`, { mode: 0o700, recursive: true });
-  const extra = [...options.mountOptions];
-  if (options.mountLabel !== "") extra.push(`context="${options.mountLabel}"`);
-  const request = options.readonly
-    ? { target, base: layout.overlay, lower: [`${directory}/diff`, ...lowers], options: ["ro", ...extra] }
-    : {
-      target,
-      base: layout.overlay,
-      lower: lowers,
-      upper: `${directory}/diff`,
-      work: `${directory}/work`,
-      options: options.volatile && !extra.includes("volatile") ? [...extra, "volatile"] : extra,
-    };
+  if (lower.length > 0) return lower;
+  await Deno.mkdir(`${directory}/empty`, { mode: 0o700, recursive: true });
+  return [`${directory}/empty`];
+}
+
+async function mountChecked(
+  request: Omit<OverlayRequest, "options">,
+  choice: LayerMountOptions & { readonly layout: Layout; readonly id: string },
+): Promise<void> {
+  const { layout, id } = choice;
+  const extra = [...choice.mountOptions];
+  if (choice.mountLabel !== "") extra.push(`context="${choice.mountLabel}"`);
+  if (choice.readonly) extra.unshift("ro");
+  else if (choice.volatile && !extra.includes("volatile")) extra.push("volatile");
   try {
-    await mountTolerant(request, `${directory}/work/work/incompat`);
+    await mountTolerant({ ...request, options: extra }, `${layout.layer(id)}/work/work/incompat`);
   } catch (error) {
     throw atStage(
       `mount the overlay of layer ${id} (needs a file system below ${layout.graphRoot} that can hold overlays, ` +
@@ -164,7 +215,6 @@ export async function mountLayer(layout: Layout, id: string, options: LayerMount
       error,
     );
   }
-  return target;
 }
 
 async function mountTolerant(request: Parameters<typeof mountOverlay>[0], mark: string): Promise<void> {

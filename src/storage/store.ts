@@ -6,7 +6,7 @@ import { createContainer, deleteContainer, describeContainer } from "./_containe
 import { ImageCatalog, MANIFEST_KEY } from "./_images.ts";
 import { findChain, type Index, openIndex } from "./_index.ts";
 import { Layout } from "./layout.ts";
-import { mountContainer, mountImage, unmountContainer, unmountImage } from "./_mounts.ts";
+import { mountContainer, mountImage, mountImageMapped, unmountContainer, unmountImage } from "./_mounts.ts";
 import { prepareRoots } from "./_open.ts";
 import { number, text } from "./_records.ts";
 import { StoreRoot } from "./_root.ts";
@@ -19,6 +19,7 @@ import type {
   FilesystemUsage,
   ImageCommit,
   LayerStage,
+  MappedMount,
   PresentLayer,
   StoredContainer,
   StoredImage,
@@ -152,9 +153,9 @@ export class Store implements AsyncDisposable {
   }
 
   /** Mounts the root file system, or counts one more user of the mount. @throws NotFoundError */
-  async mountContainer(id: string, options: Waiting = {}): Promise<HostPath> {
-    const mountOptions = this.options.mountOptions ?? [];
-    return parseHostPath(await mountContainer(this.index, id, { ...options, mountOptions }));
+  async mountContainer(id: string, options: Waiting & MappedMount = {}): Promise<HostPath> {
+    const { mountOptions = [], mapsIds = true } = this.options;
+    return parseHostPath(await mountContainer(this.index, id, { ...options, mountOptions, mapsIds }));
   }
 
   /**
@@ -176,6 +177,19 @@ export class Store implements AsyncDisposable {
   async mountImage(id: ImageId, options: Waiting = {}): Promise<HostPath> {
     const mountOptions = (this.options.mountOptions ?? []).filter((option) => option !== "volatile");
     return parseHostPath(await mountImage(this.index, id, { ...options, mountOptions }));
+  }
+
+  /**
+   * Mounts an image that is mounted already once more, read-only on `target`, with owners as a user namespace has them.
+   *
+   * @returns false when its file system cannot show mapped ids: owners are then those of the node
+   */
+  async mountImageMapped(
+    id: ImageId,
+    options: Waiting & { readonly target: string; readonly userNamespace: string },
+  ): Promise<boolean> {
+    const mountOptions = (this.options.mountOptions ?? []).filter((option) => option !== "volatile");
+    return await mountImageMapped(this.index, id, { ...options, mountOptions });
   }
 
   /** The counterpart of {@link mountImage}; see {@link unmountContainer}. */

@@ -1,3 +1,4 @@
+import type { IdMaps } from "../base/id_maps.ts";
 import type { Digest, HostPath, ImageId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 
@@ -9,6 +10,8 @@ export interface StoreOptions {
   readonly runRoot: string;
   /** Options added to each overlay mount, such as `nodev` or `metacopy=on`; from `mountopt` of storage.conf. */
   readonly mountOptions?: readonly string[];
+  /** False: the kernel cannot show mapped ids below an overlay, so owners are changed instead. Default true. */
+  readonly mapsIds?: boolean;
   readonly logger: Logger;
 }
 
@@ -124,6 +127,8 @@ export interface StoredContainer {
   /** RFC 3339. */
   readonly created: string;
   readonly mountLabel: string;
+  /** Of its user namespace. */
+  readonly idMaps?: IdMaps;
 }
 
 /** What a new container is. */
@@ -143,6 +148,14 @@ export interface ContainerCreation {
   /** SELinux labels, kept in the record; the mount label is used for the mount. */
   readonly mountLabel?: string;
   readonly processLabel?: string;
+  /** Ids of its user namespace: what the image's files belong to is shown, and new files are stored, by them. */
+  readonly idMaps?: IdMaps;
+}
+
+/** How to mount something whose ids are mapped. */
+export interface MappedMount {
+  /** Path of a user namespace with these maps; absent: one is made for the time of the mount. */
+  readonly userNamespace?: string;
 }
 
 /** Space that a tree takes. */

@@ -12,11 +12,8 @@ export interface ExpectedSkip {
   readonly unlessHost?: keyof HostFacts;
 }
 
-const DEBIAN: readonly VariantName[] = ["crun", "runc"];
 const NO_APPARMOR = "the kernel of this host has no AppArmor";
 const BENCHMARK = "critest leaves its benchmarks out of a run that validates";
-const NO_USER_NAMESPACES =
-  "Debian's crun 1.8 and runc 1.1 cannot map ids of mounts, so user namespaces are not offered";
 
 /** Every spec that is skipped. A run fails when another one is, and when one of these ran. */
 export const EXPECTED_SKIPS: readonly ExpectedSkip[] = [
@@ -44,17 +41,6 @@ export const EXPECTED_SKIPS: readonly ExpectedSkip[] = [
     "[k8s.io] Image benchmark about operations on Image benchmark about listing Image",
     "[k8s.io] PodSandbox benchmark about start a container from scratch benchmark about start a container from scratch",
   ]),
-  ...group(
-    { reason: NO_USER_NAMESPACES, variants: DEBIAN },
-    variations("[k8s.io] Security Context UserNamespaces ", [
-      "when Host idmap mount support is needed runtime should support NamespaceMode_POD",
-      "when Host idmap mount support is not needed runtime should support NamespaceMode_NODE",
-      "when Host idmap mount support is not needed runtime should fail if more than one mapping provided",
-      "when Host idmap mount support is not needed runtime should fail if container ID 0 is not mapped",
-      "when Host idmap mount support is not needed runtime should fail with NamespaceMode_CONTAINER",
-      "when Host idmap mount support is not needed runtime should fail with NamespaceMode_TARGET",
-    ]),
-  ),
 ];
 
 function group(common: Omit<ExpectedSkip, "name">, names: readonly string[]): ExpectedSkip[] {

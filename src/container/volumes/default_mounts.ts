@@ -1,3 +1,4 @@
+import type { rootOwner } from "../../base/id_maps.ts";
 import type { Logger } from "../../base/logger.ts";
 import { messageOf } from "../../base/errors.ts";
 import { cleanPath } from "../../oci/spec/mounts.ts";
@@ -9,6 +10,9 @@ interface DefaultMount {
   readonly destination: string;
 }
 
+type Owner = ReturnType<typeof rootOwner>;
+
+const ROOT: Owner = { uid: 0, gid: 0 };
 const PERMISSION_BITS = 0o7777;
 
 /**
@@ -20,14 +24,19 @@ const PERMISSION_BITS = 0o7777;
  */
 export async function copyDefaultMounts(
   files: readonly string[],
-  { directory, log }: { readonly directory: string; readonly log: Logger },
+  { directory, log, owner = ROOT }: {
+    readonly directory: string;
+    readonly log: Logger;
+    /** Of the copies. */
+    readonly owner?: Owner;
+  },
 ): Promise<OciMount[]> {
   const text = await firstText(files);
   const mounts: OciMount[] = [];
   for (const [index, { source, destination }] of parseMountsConf(text).entries()) {
     const copy = `${directory}/${index}`;
     try {
-      await copyTree(source, copy);
+      await copyTree(source, copy, owner);
     } catch (error) {
       log.warn(`a default mount is left out: ${source} cannot be copied: ${messageOf(error)}`, { destination });
       continue;
@@ -61,14 +70,16 @@ async function firstText(files: readonly string[]): Promise<string> {
 }
 
 /** Directories and files with what symbolic links lead to; anything else is left out. */
-async function copyTree(source: string, target: string): Promise<void> {
+async function copyTree(source: string, target: string, owner: Owner): Promise<void> {
   const { isDirectory, isFile, mode } = await Deno.stat(source);
   if (isFile) {
     await Deno.mkdir(target.slice(0, target.lastIndexOf("/")), { recursive: true, mode: 0o755 });
     await Deno.copyFile(source, target);
+    await Deno.chown(target, owner.uid, owner.gid);
   }
   if (!isDirectory) return;
   await Deno.mkdir(target, { recursive: true });
+  await Deno.chown(target, owner.uid, owner.gid);
   await Deno.chmod(target, (mode ?? 0o755) & PERMISSION_BITS);
-  for await (const { name } of Deno.readDir(source)) await copyTree(`${source}/${name}`, `${target}/${name}`);
+  for await (const { name } of Deno.readDir(source)) await copyTree(`${source}/${name}`, `${target}/${name}`, owner);
 }

@@ -1,4 +1,5 @@
 import { atStage, messageOf, NotFoundError } from "../../base/errors.ts";
+import { type IdMaps, idMapText } from "../../base/id_maps.ts";
 import { parseImageId } from "../../base/ids.ts";
 import { KeyedMutex } from "../../base/keyed_mutex.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -7,12 +8,15 @@ import { bindInRoot } from "../../linux/rooted.ts";
 import type { RecordStore } from "../../state/record_store.ts";
 import type { ImageSource } from "../ports.ts";
 import type { Store } from "../../storage/store.ts";
+import type { PodUserNamespace } from "../user_namespace.ts";
 import type { ContainerRecord } from "../types.ts";
 
 /** What the store does for image volumes. */
 export interface ImageMounts {
   /** Mounts an image read-only, or counts one more user of it, and gives the path. */
   mountImage(id: string): Promise<string>;
+  /** Mounts an image that is mounted already once more on `target`, as a user namespace sees it. */
+  mountImageMapped(id: string, options: { target: string; userNamespace: string }): Promise<boolean>;
   /** Counts one user less. Succeeds when it is not mounted. */
   unmountImage(id: string): Promise<void>;
 }
@@ -26,6 +30,15 @@ export interface ImageVolumeDeps {
   readonly log: Logger;
 }
 
+/** Digits of an image id, with which the name of a mount begins. */
+const IMAGE_ID_LENGTH = 64;
+
+/** What tells an image's mounts for different user namespaces apart. */
+async function markOf(maps: IdMaps): Promise<string> {
+  const text = new TextEncoder().encode(`${idMapText(maps.uidMaps)}/${idMapText(maps.gidMaps)}`);
+  return `-${new Uint8Array(await crypto.subtle.digest("SHA-256", text)).toHex().slice(0, 16)}`;
+}
+
 /** Image volumes with images from the shared store. */
 export function openImageVolumes(
   directory: string,
@@ -37,6 +50,7 @@ export function openImageVolumes(
     directory,
     mounts: {
       mountImage: (id) => store.mountImage(parseImageId(id)),
+      mountImageMapped: (id, options) => store.mountImageMapped(parseImageId(id), options),
       unmountImage: async (id): Promise<void> => {
         try {
           await store.unmountImage(parseImageId(id));
@@ -73,7 +87,7 @@ export class ImageVolumes {
   async open(
     record: Pick<ContainerRecord, "id">,
     { reference, subPath }: { readonly reference: string; readonly subPath: string },
-    options: { readonly place: string; readonly signal: AbortSignal },
+    options: { readonly place: string; readonly signal: AbortSignal; readonly user: PodUserNamespace | undefined },
   ): Promise<OpenedImageVolume> {
     try {
       const { id: imageId } = await this.deps.images.resolve(reference, options);
@@ -112,24 +126,35 @@ export class ImageVolumes {
     }
   }
 
-  async #acquire(containerId: string, imageId: string, { signal }: { signal: AbortSignal }): Promise<string> {
-    const { directory, records, mounts } = this.deps;
-    const target = `${directory}/${imageId}`;
-    using _lock = await this.#locks.acquire(imageId, { signal });
+  async #acquire(
+    containerId: string,
+    imageId: string,
+    { signal, user }: { signal: AbortSignal; user: PodUserNamespace | undefined },
+  ): Promise<string> {
+    const { directory, records, mounts, log } = this.deps;
+    const name = user === undefined ? imageId : `${imageId}${await markOf(user.maps)}`;
+    const target = `${directory}/${name}`;
+    using _lock = await this.#locks.acquire(name, { signal });
     await records.update(containerId, (now) => ({
       ...now,
-      imageVolumes: [...new Set([...now.imageVolumes ?? [], imageId])],
+      imageVolumes: [...new Set([...now.imageVolumes ?? [], name])],
     }));
     await Deno.mkdir(target, { recursive: true, mode: 0o755 });
     if (isMountPoint(target) === true) return target;
-    bindMount(await mounts.mountImage(imageId), target, { readonly: true });
+    const mounted = await mounts.mountImage(imageId);
+    if (user === undefined) bindMount(mounted, target, { readonly: true });
+    else if (!await mounts.mountImageMapped(imageId, { target, userNamespace: user.path })) {
+      log.warn("the file system of the store cannot map ids: an image volume belongs to nobody", {
+        container: containerId,
+      });
+    }
     return target;
   }
 
   async #unmount(name: string): Promise<void> {
     const target = `${this.deps.directory}/${name}`;
     await unmount(target, { detach: true });
-    await this.deps.mounts.unmountImage(name);
+    await this.deps.mounts.unmountImage(name.slice(0, IMAGE_ID_LENGTH));
     await Deno.remove(target).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });

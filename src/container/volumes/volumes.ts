@@ -1,4 +1,5 @@
 import { FailedPreconditionError, InvalidArgumentError, UnimplementedError } from "../../base/errors.ts";
+import type { IdMaps } from "../../base/id_maps.ts";
 import type { Logger } from "../../base/logger.ts";
 import { isBelow, type MountEntry, mountOf, readMounts } from "../../linux/mountinfo.ts";
 import type { HandlerFeatures } from "../../oci/runtime/handler_features.ts";
@@ -16,6 +17,8 @@ export interface VolumeContext {
   readonly log: Logger;
   /** Mounts an image for the volume with this number. */
   readonly openImage: (image: ImageRequest, index: number) => Promise<OpenedImageVolume>;
+  /** Mounts the source of the volume with this number as a user namespace with its maps sees it. */
+  readonly mapIds: (volume: { source: string; maps: IdMaps; containerPath: string }, index: number) => Promise<string>;
 }
 
 type ImageRequest = Exclude<MountRequest["image"], undefined>;
@@ -45,7 +48,7 @@ export async function resolveVolumes(requests: readonly MountRequest[], context:
   const table = mountTable(requests);
   const volumes = await Promise.all(requests.map(async (request, index) => {
     const { image } = request;
-    if (image === undefined) return await resolveVolume(request, { ...context, table });
+    if (image === undefined) return await resolveVolume(request, { ...context, table, index });
     return imageVolume(request, await context.openImage(image, index));
   }));
   const has = (kind: Propagation): boolean => volumes.some(({ propagation }) => propagation === kind);
@@ -63,13 +66,10 @@ function mountTable(requests: readonly MountRequest[]): Promise<readonly MountEn
 
 async function resolveVolume(
   request: MountRequest,
-  context: VolumeContext & { readonly table: Promise<readonly MountEntry[]> },
+  context: VolumeContext & { readonly table: Promise<readonly MountEntry[]>; readonly index: number },
 ): Promise<Volume> {
   const { handler, table } = context;
   const { containerPath, recursiveReadOnly } = request;
-  if (request.uidMaps.length > 0 || request.gidMaps.length > 0) {
-    throw new UnimplementedError(`volume ${containerPath}: id-mapped volumes are not supported yet`);
-  }
   if (recursiveReadOnly && !handler.recursiveReadOnly) {
     throw new UnimplementedError(
       `volume ${containerPath}: recursive read-only needs Linux 5.12 and an OCI runtime with the mount option rro`,
@@ -79,11 +79,24 @@ async function resolveVolume(
   const propagation = await propagationOf(request, { ...context, source });
   checkPropagation(await table, { source, containerPath, propagation: request.propagation });
   const destination = cleanPath(containerPath);
+  const options = bindOptions({ ...request, propagation });
   return {
-    mount: { destination, type: "bind", source, options: bindOptions({ ...request, propagation }) },
+    mount: { destination, type: "bind", source: await mappedSource(request, { ...context, source }), options },
     reported: { ...request, hostPath: source },
     propagation,
   };
+}
+
+/** The source itself where the volume has no maps. */
+async function mappedSource(
+  { uidMaps, gidMaps, containerPath }: MountRequest,
+  { source, mapIds, index }: VolumeContext & { readonly source: string; readonly index: number },
+): Promise<string> {
+  if (uidMaps.length === 0 && gidMaps.length === 0) return source;
+  if (uidMaps.length === 0 || gidMaps.length === 0) {
+    throw new InvalidArgumentError(`volume ${containerPath}: it maps only one of user and group ids`);
+  }
+  return await mapIds({ source, maps: { uidMaps, gidMaps }, containerPath }, index);
 }
 
 function imageVolume(request: MountRequest, { source, imageId }: OpenedImageVolume): Volume {

@@ -1,4 +1,5 @@
-import type { IdMap, NamespaceModes, PidMode } from "../../container/types.ts";
+import type { IdMap } from "../../base/id_maps.ts";
+import type { NamespaceModes, PidMode } from "../../container/types.ts";
 import { type IDMapping, NamespaceMode, type NamespaceOption, type UserNamespace } from "../gen/api.ts";
 import { invalid, nonEmpty } from "./_checks.ts";
 
@@ -32,10 +33,14 @@ export function namespaceOption(modes: NamespaceModes): NamespaceOption {
     ipc: ipc === "node" ? NamespaceMode.NODE : NamespaceMode.POD,
     pid: PID_MODES[pid.kind],
     targetId: pid.kind === "target" ? pid.containerId : "",
-    usernsOptions: user === undefined
-      ? undefined
-      : { mode: NamespaceMode.POD, uids: user.uidMaps.map(mapping), gids: user.gidMaps.map(mapping) },
+    usernsOptions: userOptions(user),
   };
+}
+
+function userOptions(user: NamespaceModes["user"]): UserNamespace | undefined {
+  if (user === undefined) return undefined;
+  if (user === "node") return { mode: NamespaceMode.NODE, uids: [], gids: [] };
+  return { mode: NamespaceMode.POD, uids: user.uidMaps.map(mapping), gids: user.gidMaps.map(mapping) };
 }
 
 /** Id maps, each range within the 32-bit space. */
@@ -90,9 +95,11 @@ function userNamespace(options: UserNamespace | undefined, field: string): Names
   const gidMaps = idMaps(options.gids, `${field}.gids`);
   if (options.mode === NamespaceMode.NODE) {
     if (uidMaps.length + gidMaps.length > 0) throw invalid(field, "has mappings although the mode is NODE");
-    return undefined;
+    return "node";
   }
   if (options.mode !== NamespaceMode.POD) throw invalid(field, `mode ${String(options.mode)} is neither POD nor NODE`);
   if (uidMaps.length === 0 || gidMaps.length === 0) throw invalid(field, "of mode POD needs uids and gids");
+  // KEP-127: the kubelet gives one range; what several of them would mean for volumes is not said.
+  if (uidMaps.length > 1 || gidMaps.length > 1) throw invalid(field, "has more than one range of uids or gids");
   return { uidMaps, gidMaps };
 }

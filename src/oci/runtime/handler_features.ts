@@ -12,6 +12,10 @@ export interface HandlerFeatures {
    * writable mount. Each is wrong with the other kind of runtime, see `oci/README.md`.
    */
   readonly readonlySysfs: "mount" | "path";
+  /** Pods with a user namespace of their own. */
+  readonly userNamespaces: boolean;
+  /** Whether it wants id maps in the configuration beside the path of a user namespace, as runc before 1.2 does. */
+  readonly wantsIdMappings: boolean;
 }
 
 /** The newest specification whose fields are written here. */
@@ -20,6 +24,11 @@ const NEWEST = "1.3.0";
 const OLDEST = "1.0.2";
 /** First crun with the mount option `rro`; it has `features` since 1.8.4 only. */
 const CRUN_RRO = { major: 1, minor: 4 };
+
+/** Tried: older ones cannot mount what the root of a user namespace cannot reach. */
+const CRUN_USER = { major: 1, minor: 8 };
+const RUNC_USER = { major: 1, minor: 1 };
+const RUNC_READS_MAPS = { major: 1, minor: 2 };
 
 /**
  * What a handler can do, from what its program says and what the kernel has.
@@ -30,7 +39,7 @@ export function handlerFeatures(
   { version, features, host }: {
     readonly version: RuntimeVersion;
     readonly features: RuntimeFeatures | undefined;
-    readonly host: Pick<Host, "recursiveReadOnly">;
+    readonly host: Pick<Host, "recursiveReadOnly" | "userNamespaces" | "idMappedMounts">;
   },
 ): HandlerFeatures {
   const isCrun = version.program === "crun";
@@ -39,7 +48,17 @@ export function handlerFeatures(
     ociVersion: newestCommon(features?.ociVersionMax ?? OLDEST),
     recursiveReadOnly: runtimeRro && host.recursiveReadOnly,
     readonlySysfs: isCrun ? "mount" : "path",
+    userNamespaces: host.userNamespaces && host.idMappedMounts && joinsUserNamespaces({ version, features }),
+    wantsIdMappings: version.program === "runc" && !isAtLeast(version, RUNC_READS_MAPS),
   };
+}
+
+function joinsUserNamespaces(
+  { version, features }: { readonly version: RuntimeVersion; readonly features: RuntimeFeatures | undefined },
+): boolean {
+  if (version.program === "crun") return isAtLeast(version, CRUN_USER);
+  if (version.program === "runc") return isAtLeast(version, RUNC_USER);
+  return features?.idMappedMounts ?? false;
 }
 
 /** The older one of a runtime's newest version and ours; `-dev` of a version is before it, and takes its files. */

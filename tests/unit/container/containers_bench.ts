@@ -81,7 +81,13 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
   const exits = new ContainerExits({ records, log: silentLogger });
   const runtime: ContainerRuntime = {
     name: "crun",
-    features: { ociVersion: "1.0.2", recursiveReadOnly: true, readonlySysfs: "mount" },
+    features: {
+      ociVersion: "1.0.2",
+      recursiveReadOnly: true,
+      readonlySysfs: "mount",
+      userNamespaces: true,
+      wantsIdMappings: false,
+    },
     create: async ({ id }, { signal }) => {
       await abortable(host.gate, signal);
       host.step("runtime create");
@@ -151,6 +157,11 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
     },
     runtimes: { find: () => runtime, forPlatform: () => runtime },
     hooks: { select: () => Promise.resolve({}) },
+    reachable: {
+      expose: (_id, rootfs) => Promise.resolve(rootfs),
+      remove: () => Promise.resolve(),
+      sweep: () => Promise.resolve(),
+    },
     imageVolumes: {
       open: () => Promise.reject(new Error("not here")),
       release: () => Promise.resolve(),

@@ -59,7 +59,8 @@ async function withSandboxes(body: (bench: Bench) => Promise<void>): Promise<voi
         detach: () => Promise.resolve(step("detach")),
       },
       namespaces: {
-        pin: ({ name }) => {
+        pin: async ({ name }) => {
+          await Promise.resolve();
           const [network = "", uts = "", ipc = ""] = paths(name);
           for (const path of [network, uts, ipc]) pins.add(path);
           step("pin");
@@ -69,6 +70,7 @@ async function withSandboxes(body: (bench: Bench) => Promise<void>): Promise<voi
         unpin: (path) => void pins.delete(path),
         isPinned: (path) => pins.has(path),
       },
+      userNamespaces: { mapsOf: () => Promise.resolve(undefined) },
       infra: {
         start: () => {
           step("infra");

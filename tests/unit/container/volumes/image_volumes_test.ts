@@ -53,6 +53,7 @@ async function withVolumes(body: (bench: Bench) => Promise<void>): Promise<void>
           count(id, 1);
           return Promise.resolve(`${directory}/image`);
         },
+        mountImageMapped: () => Promise.reject(new Error("not here")),
         unmountImage: (id) => {
           count(id, -1);
           return Promise.resolve();
@@ -82,7 +83,7 @@ Deno.test("ImageVolumes mounts an image once for all its containers, until the l
     const [one, two] = [await add("one"), await add("two")];
     const place = `${directory}/unused`;
     const opened = await Promise.all(
-      [one, one, two].map((record) => volumes.open(record, whole("i"), { place, signal })),
+      [one, one, two].map((record) => volumes.open(record, whole("i"), { place, signal, user: undefined })),
     );
     assert.deepEqual(opened.map(({ source }) => source), Array(3).fill(`${directory}/volumes/i`));
     assert.deepEqual([await mounts(), counts.get("i")], [[`${directory}/volumes/i`], 1]);
@@ -100,7 +101,7 @@ Deno.test("ImageVolumes gives directories and files by their path in the image, 
     const record = await add("one");
     const open = async (subPath: string, index: number): Promise<string> => {
       const place = `${directory}/run/image-volumes/${index}`;
-      return (await volumes.open(record, { reference: "i", subPath }, { place, signal })).source;
+      return (await volumes.open(record, { reference: "i", subPath }, { place, signal, user: undefined })).source;
     };
     assert.equal(await Deno.readTextFile(`${await open("etc", 0)}/file`), "inside");
     assert.equal(await Deno.readTextFile(await open("link", 1)), "inside");
@@ -112,7 +113,11 @@ Deno.test("ImageVolumes gives directories and files by their path in the image, 
 
 Deno.test("ImageVolumes names the kubelet's reason when the image is not there", async () => {
   await withVolumes(async ({ directory, volumes, add }) => {
-    const opening = volumes.open(await add("one"), whole("absent"), { place: `${directory}/unused`, signal });
+    const opening = volumes.open(await add("one"), whole("absent"), {
+      place: `${directory}/unused`,
+      signal,
+      user: undefined,
+    });
     await assert.rejects(opening, /ImageVolumeMountFailed: image absent: image "absent" not found/);
   });
 });
@@ -120,8 +125,8 @@ Deno.test("ImageVolumes names the kubelet's reason when the image is not there",
 Deno.test("ImageVolumes.sweep() unmounts what no record names", async () => {
   await withVolumes(async ({ directory, volumes, records, counts, add, mounts }) => {
     const [lost, kept] = [await add("lost"), await add("kept")];
-    await volumes.open(lost, whole("a"), { place: "", signal });
-    await volumes.open(kept, whole("b"), { place: "", signal });
+    await volumes.open(lost, whole("a"), { place: "", signal, user: undefined });
+    await volumes.open(kept, whole("b"), { place: "", signal, user: undefined });
     await records.remove("lost" as ContainerId);
     await volumes.sweep();
     assert.deepEqual([await mounts(), counts.get("a")], [[`${directory}/volumes/b`], 0]);

@@ -39,6 +39,7 @@ function contextOf(rules: Partial<MountRules> = {}): VolumeContext {
     },
     handler: { recursiveReadOnly: false },
     log: silentLogger,
+    mapIds: ({ source }) => Promise.resolve(`${source}-mapped`),
     openImage: ({ reference, subPath }, index) =>
       Promise.resolve({ source: `/images/${reference}/${subPath}`, imageId: `id-${index}` }),
   };

@@ -188,7 +188,12 @@ Deno.test("containerSpec() takes over every field", () => {
       security: {
         privileged: true,
         capabilities: { add: ["NET_ADMIN"], drop: ["ALL"], addAmbient: ["CHOWN"] },
-        namespaces: { network: "node", ipc: "pod", pid: { kind: "target", containerId: "abc" } },
+        namespaces: {
+          user: "node",
+          network: "node",
+          ipc: "pod",
+          pid: { kind: "target", containerId: "abc" },
+        },
         selinux: { user: "", role: "", type: "spc_t", level: "" },
         runAsUser: 0,
         runAsGroup: 7,

@@ -200,6 +200,7 @@ const refused: Array<[RegExp, Partial<PodSandboxConfig>]> = [
   [/pid mode 12/, namespaces({ pid: 12 as NamespaceMode })],
   [/userns_options mode 1/, namespaces({ usernsOptions: { mode: NamespaceMode.CONTAINER, uids: [], gids: [] } })],
   [/userns_options of mode POD needs/, namespaces({ usernsOptions: { mode: NamespaceMode.POD, uids: ids, gids: [] } })],
+  [/more than one range/, namespaces({ usernsOptions: { mode: 0, uids: [...ids, ...ids], gids: ids } })],
   [/although the mode is NODE/, namespaces({ usernsOptions: { mode: NamespaceMode.NODE, uids: ids, gids: [] } })],
   [/length 0/, namespaces({ usernsOptions: { mode: 0, uids: [{ hostId: 0, containerId: 0, length: 0 }], gids: ids } })],
   [

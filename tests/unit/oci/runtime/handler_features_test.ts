@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { handlerFeatures } from "../../../../src/oci/runtime/handler_features.ts";
 import { parseFeatures, parseVersion } from "../../../../src/oci/runtime/version.ts";
 
-const host = { recursiveReadOnly: true };
+const host = { recursiveReadOnly: true, userNamespaces: true, idMappedMounts: true };
 
 function featuresOf(version: string, features?: object): ReturnType<typeof handlerFeatures> {
   return handlerFeatures({
@@ -35,5 +35,24 @@ Deno.test("handlerFeatures() goes by the version of a crun that has no features 
 
 Deno.test("handlerFeatures() offers no recursive read-only on a kernel without it", () => {
   const version = parseVersion("crun version 1.8.1");
-  assert.ok(!handlerFeatures({ version, features: undefined, host: { recursiveReadOnly: false } }).recursiveReadOnly);
+  assert.ok(
+    !handlerFeatures({ version, features: undefined, host: { ...host, recursiveReadOnly: false } }).recursiveReadOnly,
+  );
+});
+
+Deno.test("handlerFeatures() offers user namespaces by runtime and kernel, with maps for runtimes that want them", () => {
+  const of = (text: string): boolean[] => {
+    const { userNamespaces, wantsIdMappings } = featuresOf(text);
+    return [userNamespaces, wantsIdMappings];
+  };
+  assert.deepEqual(["crun version 1.8.1", "crun version 1.4", "runc version 1.1.5", "runc version 1.5.3"].map(of), [
+    [true, false],
+    [false, false],
+    [true, true],
+    [true, false],
+  ]);
+  const version = parseVersion("crun version 1.8.1");
+  for (const lack of [{ userNamespaces: false }, { idMappedMounts: false }]) {
+    assert.ok(!handlerFeatures({ version, features: undefined, host: { ...host, ...lack } }).userNamespaces);
+  }
 });
