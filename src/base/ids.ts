@@ -27,6 +27,11 @@ export function newSandboxId(): SandboxId {
 }
 
 /** @throws InvalidArgumentError unless `text` is 64 lower-case hex digits */
+export function parseContainerId(text: string): ContainerId {
+  return requireHex(text, "container id") as ContainerId;
+}
+
+/** @throws InvalidArgumentError unless `text` is 64 lower-case hex digits */
 export function parseImageId(text: string): ImageId {
   return requireHex(text, "image id") as ImageId;
 }

@@ -49,6 +49,10 @@ case $command in
     echo memory > "$image/pages-1.img" ;;
   restore)
     [ -e "$image/pages-1.img" ] || { echo "no image" >&2; exit 1; }
+    # As CRIU does: the cgroup of the container's former self comes back, empty.
+    old=$(grep -o '"cgroupsPath":"[^"]*"' "$image/../spec.dump" | cut -d'"' -f4)
+    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then mkdir -p "/sys/fs/cgroup$old"
+    else for tree in $(awk '$3 == "cgroup" { print $2 }' /proc/mounts); do mkdir -p "$tree$old"; done; fi
     exec runc "$root" run --detach --bundle "$bundle" --pid-file "$pid" "$id" ;;
   *) exec runc "$@" ;;
 esac

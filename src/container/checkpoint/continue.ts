@@ -1,8 +1,13 @@
+import { messageOf } from "../../base/errors.ts";
+import { parseContainerId } from "../../base/ids.ts";
+import { readFileInRoot } from "../../linux/rooted.ts";
 import type { ContainerDeps } from "../deps.ts";
 import { monitorRequest } from "../monitor_request.ts";
 import type { ContainerRecord, ProcessIdentity } from "../types.ts";
-import { IMAGES } from "./files.ts";
+import { IMAGES, SPEC_DUMP } from "./files.ts";
 import type { ImportedCheckpoint } from "./source.ts";
+
+const SPEC_BYTES = 16 * 1024 * 1024;
 
 /** Where a container that is to go on from a checkpoint keeps it until its start. */
 function keptIn(record: ContainerRecord): string {
@@ -32,6 +37,25 @@ export async function continueFromCheckpoint(
   const restoreFrom = `${keptIn(record)}/${IMAGES}`;
   const runtime = deps.runtimes.find(record.runtimeHandler);
   const made = await runtime.create({ ...monitorRequest(record), restoreFrom }, options);
+  await removeFormerCgroup(deps, record);
   await Deno.remove(keptIn(record), { recursive: true });
   return made;
+}
+
+/**
+ * CRIU makes the cgroup anew that the container was in when it was written down, and leaves it, empty: with Debian's runc
+ * 1.1.5 and CRIU 3.17 also where it is told to ignore cgroups. The path comes from the checkpoint, so only a name of ours
+ * that no container here has is removed.
+ */
+async function removeFormerCgroup(deps: ContainerDeps, record: ContainerRecord): Promise<void> {
+  const bytes = readFileInRoot(keptIn(record), SPEC_DUMP, { maxBytes: SPEC_BYTES });
+  const text = bytes === undefined ? "" : new TextDecoder().decode(bytes);
+  const path = (JSON.parse(text) as { linux?: { cgroupsPath?: unknown } }).linux?.cgroupsPath;
+  const [, parent = "", id = ""] = typeof path === "string" && !path.includes("..")
+    ? /^(\/.*)\/crio-([0-9a-f]{64})$/.exec(path) ?? /^([^/:]+\.slice):crio:([0-9a-f]{64})$/.exec(path) ?? []
+    : [];
+  if (id === "" || deps.records.get(id) !== undefined) return;
+  await deps.cgroups.remove(parent, parseContainerId(id)).catch((error) => {
+    deps.log.debug(`the cgroup of a restored container's former self stays: ${messageOf(error)}`, { container: id });
+  });
 }
