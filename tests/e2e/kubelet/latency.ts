@@ -7,7 +7,7 @@ import { KUBELET_READ_URL } from "./kubelet.ts";
 import { type Mode, TestNode } from "./node.ts";
 
 const PEERS = ["crio", "containerd"] as const;
-const ROUNDS = 2;
+const ROUNDS = Number(Deno.env.get("ROUNDS") ?? "2");
 const PODS = 8;
 const CROWD = 20;
 const OPERATIONS = ["run_podsandbox", "create_container", "start_container", "stop_podsandbox", "remove_podsandbox"];

@@ -182,7 +182,8 @@ async function keepLogs(directory: string): Promise<void> {
 /** The node's address, on a pair of interfaces with a default route: kubelets look for "the host's address". */
 async function addNodeAddress(): Promise<void> {
   const [inner, outer] = ["crionode0", "crionode1"];
-  if (await Deno.stat(`/sys/class/net/${inner}`).catch(() => undefined) !== undefined) return;
+  // Not /sys/class/net: that is the network namespace of whoever mounted it.
+  if (await run("ip", "link", "show", inner).then(() => true, () => false)) return;
   await run("ip", "link", "add", inner, "type", "veth", "peer", "name", outer);
   await run("ip", "address", "add", `${NODE_IP}/24`, "dev", inner);
   for (const link of [inner, outer]) await run("ip", "link", "set", link, "up");
