@@ -79,7 +79,7 @@ Deno.test("pull() makes an image with names, digests, size and user", async () =
     equal((await images.list())[0], info);
     equal(await images.find(id), info);
     const resolved = await images.resolve(built.reference);
-    deepEqual([resolved.ref, resolved.name, resolved.defaults.env], [id, built.reference, ["A=b"]]);
+    deepEqual([resolved.ref, resolved.name, resolved.defaults.env], [built.digestReference, built.reference, ["A=b"]]);
     deepEqual([resolved.defaults.volumes, resolved.defaults.stopSignal], [["/data"], "SIGINT"]);
     for (const name of [id, `sha256:${id}`, id.slice(0, 12), built.digestReference]) {
       equal((await images.find(name))?.id, id, name);
