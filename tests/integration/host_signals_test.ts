@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
 import { inspectHost } from "../../src/linux/host.ts";
+import { openLibraries } from "../../src/linux/warm_up.ts";
+
+openLibraries();
 
 /** Deno installs its own handler half a second after the start; what it does must be over by then. */
 const LATE_MS = 1500;
