@@ -12,6 +12,6 @@ const OCTAL = {
  * @throws an error with line and column
  */
 export async function parseYaml(text: string): Promise<unknown> {
-  const { parse } = await import("yaml");
+  const { parse } = await import("./_yaml_parser.ts");
   return parse(text, { customTags: (tags) => [OCTAL, ...tags] });
 }
