@@ -41,7 +41,7 @@ export class Metrics implements DaemonObserver {
   readonly #latency: Gauge<"operation"> | undefined;
   readonly #quantiles: Summary<"operation"> | undefined;
 
-  private constructor(client: typeof import("prom-client"), wanted: (name: string) => boolean) {
+  private constructor(client: typeof import("./_prom_client.ts"), wanted: (name: string) => boolean) {
     this.#registry = new client.Registry();
     const common = { registers: [this.#registry], labelNames: ["operation"] as const };
     const make = <T>(name: string, build: (name: string) => T): T | undefined => {
@@ -71,7 +71,7 @@ export class Metrics implements DaemonObserver {
   static async create(options: MetricsOptions = {}): Promise<Metrics> {
     const names = options.collectors?.map((name) => name.replace(/^(?:container_runtime_)?(?:crio_)?/, ""));
     const wanted = names === undefined ? undefined : new Set(names);
-    return new Metrics(await import("prom-client"), (name) => wanted?.has(name) ?? true);
+    return new Metrics(await import("./_prom_client.ts"), (name) => wanted?.has(name) ?? true);
   }
 
   observe(operation: string, durationMs: number, failed: boolean): void {
@@ -94,7 +94,7 @@ export class Metrics implements DaemonObserver {
 }
 
 // The library's own process metrics poll and keep histograms of the event loop; these are read at the scrape.
-function addProcessMetrics(client: typeof import("prom-client"), registry: Registry): void {
+function addProcessMetrics(client: typeof import("./_prom_client.ts"), registry: Registry): void {
   const gauge = (name: string, help: string, read: () => number): void => {
     new client.Gauge({
       name,
