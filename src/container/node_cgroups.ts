@@ -12,7 +12,10 @@ import {
 import { finishLimits, holdLimits } from "../cgroup/limit_files.ts";
 import { memoryUsageBytes, oomKills } from "../cgroup/memory.ts";
 import type { CgroupTree } from "../cgroup/tree.ts";
-import type { ContainerCgroups } from "./ports.ts";
+import type { CgroupPlace, ContainerCgroups } from "./ports.ts";
+
+/** A process tree that grows faster than it is moved is given up. */
+const TAKE_OVER_LOOKS = 20;
 
 /** The cgroups of containers and their monitors, by the node's cgroup driver. */
 export class NodeCgroups implements ContainerCgroups {
@@ -63,6 +66,17 @@ export class NodeCgroups implements ContainerCgroups {
 
   async unmark(parent: string, id: string): Promise<void> {
     await this.tree.removeAccount(containerCgroup({ driver: this.driver, parent, id }));
+  }
+
+  async takeOver(from: CgroupPlace, to: CgroupPlace): Promise<void> {
+    const [source, target] = [from, to].map((place) => containerCgroup({ driver: this.driver, ...place }));
+    if (source === undefined || target === undefined) return;
+    // Processes that are made meanwhile are found by the next look.
+    for (let look = 0; look < TAKE_OVER_LOOKS; look++) {
+      const pids = await this.tree.processes(source);
+      if (pids.length === 0) return;
+      await Promise.all(pids.map((pid) => this.tree.addProcess(target, pid).catch(() => undefined)));
+    }
   }
 
   async remove(parent: string, id: string): Promise<void> {

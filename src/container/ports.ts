@@ -178,6 +178,12 @@ export interface RuntimeTable {
   forPlatform(handler: string, platform: string): ContainerRuntime;
 }
 
+/** A container's cgroup: its pod's, and its id. */
+export interface CgroupPlace {
+  readonly parent: string;
+  readonly id: ContainerId;
+}
+
 /** What `cgroup/` does for a container. */
 export interface ContainerCgroups {
   /** The `linux.cgroupsPath` for the runtime, given the pod's parent. */
@@ -192,6 +198,8 @@ export interface ContainerCgroups {
   holdLimits(parent: string, id: ContainerId, limits: ResourceLimits): Promise<() => Promise<string[]>>;
   /** Sets those of the limits that not every runtime's update can set. */
   finishLimits(parent: string, id: ContainerId, limits: ResourceLimits): Promise<void>;
+  /** Moves all processes of one container's cgroup into another's; does nothing where there are none. */
+  takeOver(from: CgroupPlace, to: CgroupPlace): Promise<void>;
   /** Removes the container's and its monitor's cgroups; succeeds when they are gone. */
   remove(parent: string, id: ContainerId): Promise<void>;
 }

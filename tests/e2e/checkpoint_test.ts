@@ -49,11 +49,14 @@ case $command in
     echo memory > "$image/pages-1.img" ;;
   restore)
     [ -e "$image/pages-1.img" ] || { echo "no image" >&2; exit 1; }
-    # As CRIU does: the cgroup of the container's former self comes back, empty.
+    runc "$root" run --detach --bundle "$bundle" --pid-file "$pid" "$id" || exit
+    # As CRIU does on cgroup v2: its processes are where the container was before.
     old=$(grep -o '"cgroupsPath":"[^"]*"' "$image/../spec.dump" | cut -d'"' -f4)
-    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then mkdir -p "/sys/fs/cgroup$old"
-    else for tree in $(awk '$3 == "cgroup" { print $2 }' /proc/mounts); do mkdir -p "$tree$old"; done; fi
-    exec runc "$root" run --detach --bundle "$bundle" --pid-file "$pid" "$id" ;;
+    for tree in $(awk '$3 ~ /^cgroup/ { print $2 }' /proc/mounts); do
+      case $tree in */cpuset*) continue ;; esac
+      mkdir -p "$tree$old"
+      cat "$pid" > "$tree$old/cgroup.procs"
+    done ;;
   *) exec runc "$@" ;;
 esac
 `,
@@ -127,6 +130,8 @@ for (
         const restored = await other.create({ name: "again", image: location, command: shell(COUNTER) });
         assert.equal((await statusOf(lab, restored)).imageRef, imageRef);
         await client.call("startContainer", { containerId: restored });
+        const cgroups = await Deno.readTextFile(`/proc/${await pidOf(lab, restored)}/cgroup`);
+        assert.ok(cgroups.includes(`crio-${restored}`) && !cgroups.includes(`crio-${id}`), cgroups);
         assert.equal(await execText(lab, restored, "cat", "/etc/hostname.image"), "changed");
         assert.equal(await execText(lab, restored, "cat", "/made/file"), "secret");
         for (const gone of ["/etc/group", "/etc/passwd"]) {

@@ -22,7 +22,7 @@ const BLOCK_MIB = 16;
 const ROUNDS = 4;
 /** In earnest. Before some hundred sessions have run, the engine's heap still grows to the size that it keeps. */
 const IS_FULL = SESSIONS >= 500;
-const GROWTH_BYTES = (IS_FULL ? 3 : 16) * MEBI;
+const GROWTH_BYTES = (IS_FULL ? 3 : 64) * MEBI;
 /** The engine gives memory back when it has been idle for eight seconds. */
 const QUIET_MS = IS_FULL ? 12_000 : 1000;
 const SETTLE_LIMIT_MS = 120_000;

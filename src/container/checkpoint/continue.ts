@@ -37,17 +37,17 @@ export async function continueFromCheckpoint(
   const restoreFrom = `${keptIn(record)}/${IMAGES}`;
   const runtime = deps.runtimes.find(record.runtimeHandler);
   const made = await runtime.create({ ...monitorRequest(record), restoreFrom }, options);
-  await removeFormerCgroup(deps, record);
+  await leaveFormerCgroup(deps, record);
   await Deno.remove(keptIn(record), { recursive: true });
   return made;
 }
 
 /**
- * CRIU makes the cgroup anew that the container was in when it was written down, and leaves it, empty: with Debian's runc
- * 1.1.5 and CRIU 3.17 also where it is told to ignore cgroups. The path comes from the checkpoint, so only a name of ours
- * that no container here has is removed.
+ * CRIU makes the cgroup anew that the container was in when it was written down; on cgroup v2 runc 1.1.5 leaves the
+ * processes in it, where neither limits nor stats of this container are. The path comes from the checkpoint, so only a
+ * name of ours that no container here has is emptied and removed.
  */
-async function removeFormerCgroup(deps: ContainerDeps, record: ContainerRecord): Promise<void> {
+async function leaveFormerCgroup(deps: ContainerDeps, record: ContainerRecord): Promise<void> {
   const bytes = readFileInRoot(keptIn(record), SPEC_DUMP, { maxBytes: SPEC_BYTES });
   const text = bytes === undefined ? "" : new TextDecoder().decode(bytes);
   const path = (JSON.parse(text) as { linux?: { cgroupsPath?: unknown } }).linux?.cgroupsPath;
@@ -55,7 +55,9 @@ async function removeFormerCgroup(deps: ContainerDeps, record: ContainerRecord):
     ? /^(\/.*)\/crio-([0-9a-f]{64})$/.exec(path) ?? /^([^/:]+\.slice):crio:([0-9a-f]{64})$/.exec(path) ?? []
     : [];
   if (id === "" || deps.records.get(id) !== undefined) return;
-  await deps.cgroups.remove(parent, parseContainerId(id)).catch((error) => {
+  const former = { parent, id: parseContainerId(id) };
+  await deps.cgroups.takeOver(former, { parent: record.cgroupParent, id: record.id });
+  await deps.cgroups.remove(parent, former.id).catch((error) => {
     deps.log.debug(`the cgroup of a restored container's former self stays: ${messageOf(error)}`, { container: id });
   });
 }

@@ -12,8 +12,6 @@ const SIGKILL = 9;
 /** Numbers that conmon gets its two pipes on, told through its environment. */
 const SYNC_FD = 3;
 const START_FD = 4;
-/** CRIU would make the cgroup anew that the container was in, and leave it there: it is to go into its own. */
-const OWN_CGROUP = ["--runtime-opt", "--manage-cgroups-mode", "--runtime-opt", "ignore"];
 const STDERR_BYTES = 4096;
 /** What remains of a failed create is cleaned up within this, whatever became of the request. */
 const CLEANUP_MS = 10_000;
@@ -140,7 +138,7 @@ export class Conmon {
       ...flag("--no-pivot", request.noPivot),
       ...flag("--no-sync-log", request.noSyncLog),
       ...flag("--no-new-keyring", request.noNewKeyring),
-      ...(request.restoreFrom === undefined ? [] : ["--restore", request.restoreFrom, ...OWN_CGROUP]),
+      ...(request.restoreFrom === undefined ? [] : ["--restore", request.restoreFrom]),
     ];
   }
 

@@ -171,6 +171,7 @@ async function fakeDeps(directory: string, host: FakeHost): Promise<ContainerDep
     cgroups: {
       containerPath: (parent, id) => `${parent}/crio-${id}`,
       killAll: () => Promise.resolve(),
+      takeOver: () => Promise.resolve(),
       oomKills: () => Promise.resolve(undefined),
       memoryUsageBytes: () => Promise.resolve(0),
       holdLimits: () => Promise.resolve(() => Promise.resolve([])),
