@@ -1,6 +1,7 @@
 import type { Config } from "./config/schema.ts";
 import type { CheckpointOffer } from "./container/ports.ts";
 import { findProgram } from "./linux/host.ts";
+import { removeIfThere } from "./linux/remove.ts";
 
 /**
  * What this node offers of checkpoints: what the configuration allows, where CRIU is installed. Looked at once, at
@@ -9,9 +10,7 @@ import { findProgram } from "./linux/host.ts";
  * @param directory on the file system of the containers' directories
  */
 export async function openCheckpoints(config: Config, directory: string): Promise<CheckpointOffer> {
-  await Deno.remove(directory, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await removeIfThere(directory);
   const hasCriu = await findProgram("criu") !== undefined;
   const { containerLevelEnabled: level } = config.checkpointRestore;
   return {

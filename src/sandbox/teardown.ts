@@ -1,3 +1,4 @@
+import { removeIfThere } from "../linux/remove.ts";
 import type { SandboxDeps } from "./deps.ts";
 import type { PodAttachment } from "./ports.ts";
 import type { SandboxRecord } from "./types.ts";
@@ -49,16 +50,8 @@ export async function tearDownSandbox(deps: SandboxDeps, record: SandboxRecord):
   await detachNetwork(deps, record);
   await releaseHost(deps, record);
   for (const directory of [record.runDirectory, record.ownLogDirectory]) {
-    if (directory !== undefined) await removeDirectory(directory);
+    if (directory !== undefined) await removeIfThere(directory);
   }
   await deps.records.remove(record.id);
   if (record.selinux !== undefined) deps.selinux?.release(record.selinux);
-}
-
-async function removeDirectory(path: string): Promise<void> {
-  try {
-    await Deno.remove(path, { recursive: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }

@@ -1,13 +1,10 @@
 import { messageOf } from "../../base/errors.ts";
 import { parseContainerId } from "../../base/ids.ts";
-import { readFileInRoot } from "../../linux/rooted.ts";
 import type { ContainerDeps } from "../deps.ts";
 import { monitorRequest } from "../monitor_request.ts";
 import type { ContainerRecord, ProcessIdentity } from "../types.ts";
-import { IMAGES, SPEC_DUMP } from "./files.ts";
+import { IMAGES, readSpecDump } from "./files.ts";
 import type { ImportedCheckpoint } from "./source.ts";
-
-const SPEC_BYTES = 16 * 1024 * 1024;
 
 /** Where a container that is to go on from a checkpoint keeps it until its start. */
 function keptIn(record: ContainerRecord): string {
@@ -48,9 +45,8 @@ export async function continueFromCheckpoint(
  * name of ours that no container here has is emptied and removed.
  */
 async function leaveFormerCgroup(deps: ContainerDeps, record: ContainerRecord): Promise<void> {
-  const bytes = readFileInRoot(keptIn(record), SPEC_DUMP, { maxBytes: SPEC_BYTES });
-  const text = bytes === undefined ? "" : new TextDecoder().decode(bytes);
-  const path = (JSON.parse(text) as { linux?: { cgroupsPath?: unknown } }).linux?.cgroupsPath;
+  const linux = readSpecDump(keptIn(record))["linux"] as { cgroupsPath?: unknown } | undefined;
+  const path = linux?.cgroupsPath;
   const [, parent = "", id = ""] = typeof path === "string" && !path.includes("..")
     ? /^(\/.*)\/crio-([0-9a-f]{64})$/.exec(path) ?? /^([^/:]+\.slice):crio:([0-9a-f]{64})$/.exec(path) ?? []
     : [];

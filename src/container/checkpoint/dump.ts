@@ -1,6 +1,7 @@
 import { atStage, FailedPreconditionError, InvalidArgumentError, messageOf } from "../../base/errors.ts";
 import type { OperationContext } from "../../base/joint_operations.ts";
 import { runCommand } from "../../linux/command.ts";
+import { removeIfThere } from "../../linux/remove.ts";
 import type { ContainerDeps } from "../deps.ts";
 import type { ContainerRecord } from "../types.ts";
 import { rootfsChanges } from "./changes.ts";
@@ -46,10 +47,10 @@ export async function checkpointContainer(
     throw new InvalidArgumentError(`checkpoint: ${parent} is not a directory; make it first`);
   }
   const work = workDirectory(record);
-  await discard(work);
+  await removeIfThere(work);
   await Deno.mkdir(`${work}/${IMAGES}`, { recursive: true, mode: 0o700 });
   await using undo = new AsyncDisposableStack();
-  undo.defer(() => discard(work));
+  undo.defer(() => removeIfThere(work));
   // Written before the container is frozen: a daemon that ends now lets it go on at its next start.
   await deps.records.update(record.id, (now) => ({ ...now, isCheckpointing: true }));
   undo.defer(() => letGoOn(deps, record));
@@ -60,12 +61,12 @@ export async function checkpointContainer(
     context.stage("CRIU dumps the processes");
     await runtime.checkpoint(record.id, { imagePath: `${work}/${IMAGES}`, workPath: work }, context);
     context.stage("packing the root file system");
-    await writeDocuments(deps, record, work);
-    await packRootfs(deps, record, { work, signal: context.signal });
+    const spec = await writeDocuments(deps, record, work);
+    await packRootfs(deps, record, { work, spec, signal: context.signal });
     context.stage("writing the archive");
     const names = await presentNames(work);
     const partial = `${location}.${crypto.randomUUID().slice(0, 8)}.partial`;
-    undo.defer(() => discard(partial));
+    undo.defer(() => removeIfThere(partial));
     await Deno.writeFile(partial, new Uint8Array(), { mode: 0o600, createNew: true });
     await runCommand(
       [
@@ -98,15 +99,17 @@ export async function letGoOn(deps: ContainerDeps, record: ContainerRecord): Pro
     deps.log.debug(`resume after a checkpoint: ${messageOf(error)}`, { container: record.id });
   }
   await deps.records.update(record.id, ({ isCheckpointing: _, ...now }) => now);
-  await discard(workDirectory(record));
+  await removeIfThere(workDirectory(record));
 }
 
 function workDirectory(record: ContainerRecord): string {
   return `${record.directory}/checkpointing`;
 }
 
-async function writeDocuments(deps: ContainerDeps, record: ContainerRecord, work: string): Promise<void> {
+/** @returns the runtime configuration that the container has */
+async function writeDocuments(deps: ContainerDeps, record: ContainerRecord, work: string): Promise<SpecDump> {
   const specText = await Deno.readTextFile(`${record.runDirectory}/config.json`);
+  const spec = JSON.parse(specText) as SpecDump;
   const config: ConfigDump = {
     id: record.id,
     name: record.spec.metadata.name,
@@ -124,12 +127,13 @@ async function writeDocuments(deps: ContainerDeps, record: ContainerRecord, work
     Deno.writeTextFile(`${work}/${name}`, value, { mode: 0o600 });
   await write(SPEC_DUMP, specText);
   await write(CONFIG_DUMP, JSON.stringify(config, undefined, 2));
-  await write(BIND_MOUNTS, JSON.stringify(await bindMounts(JSON.parse(specText) as SpecDump), undefined, 2));
+  await write(BIND_MOUNTS, JSON.stringify(await bindMounts(spec), undefined, 2));
   if (record.logFile !== "") {
     await Deno.copyFile(record.logFile, `${work}/${CONTAINER_LOG}`).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
   }
+  return spec;
 }
 
 async function bindMounts({ mounts = [] }: SpecDump): Promise<BindMount[]> {
@@ -145,11 +149,10 @@ async function bindMounts({ mounts = [] }: SpecDump): Promise<BindMount[]> {
 async function packRootfs(
   deps: ContainerDeps,
   record: ContainerRecord,
-  { work, signal }: { readonly work: string; readonly signal: AbortSignal },
+  { work, spec, signal }: { readonly work: string; readonly spec: SpecDump; readonly signal: AbortSignal },
 ): Promise<void> {
   const layers = await deps.rootfs.layers(record.id);
-  const { mounts = [] } = JSON.parse(await Deno.readTextFile(`${work}/${SPEC_DUMP}`)) as SpecDump;
-  const mountPoints = mounts.map(({ destination }) => destination);
+  const mountPoints = (spec.mounts ?? []).map(({ destination }) => destination);
   const { kept, deleted } = await rootfsChanges(layers, { mountPoints, signal });
   await Deno.writeTextFile(`${work}/${DELETED_FILES}`, JSON.stringify(deleted), { mode: 0o600 });
   // NUL between the names: a container may call a file whatever it likes. (tar reads lists of exceptions by lines only.)
@@ -174,10 +177,4 @@ function timeOf(nanos: string): string {
 
 async function isDirectory(path: string): Promise<boolean> {
   return await Deno.stat(path).then((info) => info.isDirectory, () => false);
-}
-
-async function discard(path: string): Promise<void> {
-  await Deno.remove(path, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
 }

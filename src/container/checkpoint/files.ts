@@ -95,7 +95,7 @@ export interface CheckpointDocuments {
  */
 export function readDocuments(directory: string): CheckpointDocuments {
   const config = object(document(directory, CONFIG_DUMP, { isRequired: true }), CONFIG_DUMP);
-  const spec = object(document(directory, SPEC_DUMP, { isRequired: true }), SPEC_DUMP);
+  const spec = readSpecDump(directory);
   const mounts = list(spec["mounts"]).map((entry) => object(entry, `${SPEC_DUMP}: mounts`));
   const ignored = new Set([...OWN_MOUNTS, ...POD_FILES]);
   const bindDestinations = mounts
@@ -110,6 +110,15 @@ export function readDocuments(directory: string): CheckpointDocuments {
     deletedFiles: list(deleted).map(text).filter(Boolean),
     annotations: texts(spec["annotations"]),
   };
+}
+
+/**
+ * The runtime configuration of the container that was written down, in an unpacked checkpoint.
+ *
+ * @throws InvalidArgumentError when it is not there, or damaged
+ */
+export function readSpecDump(directory: string): Readonly<Record<string, unknown>> {
+  return object(document(directory, SPEC_DUMP, { isRequired: true }), SPEC_DUMP);
 }
 
 function document(directory: string, name: string, options: { readonly isRequired: boolean }): unknown {

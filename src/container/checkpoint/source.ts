@@ -2,6 +2,7 @@ import { atStage, FailedPreconditionError, InvalidArgumentError, NotFoundError }
 import type { OperationContext } from "../../base/joint_operations.ts";
 import { unpackLayer } from "../../image/unpack/unpack_layer.ts";
 import { runCommand } from "../../linux/command.ts";
+import { removeIfThere } from "../../linux/remove.ts";
 import { removeInRoot } from "../../linux/rooted.ts";
 import type { ContainerDeps } from "../deps.ts";
 import type { ContainerImage } from "../ports.ts";
@@ -70,7 +71,7 @@ async function importCheckpoint(
   const directory = `${deps.checkpoints.stagingDirectory}/${crypto.randomUUID()}`;
   await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   await using undo = new AsyncDisposableStack();
-  undo.defer(() => discard(directory));
+  undo.defer(() => removeIfThere(directory));
   try {
     if (image === undefined) await unpackArchive(from, { directory, signal: context.signal });
     else await copyFromImage(deps, image.id, { directory, context });
@@ -79,7 +80,7 @@ async function importCheckpoint(
     refuseMissingMounts(documents, spec);
     const below = await imageBelow(deps, documents, context);
     undo.move();
-    return { directory, documents, image: below, from, [Symbol.asyncDispose]: () => discard(directory) };
+    return { directory, documents, image: below, from, [Symbol.asyncDispose]: () => removeIfThere(directory) };
   } catch (error) {
     throw atStage(`restore ${from}`, error);
   }
@@ -180,10 +181,4 @@ async function* chunksOf(path: string): AsyncGenerator<Uint8Array<ArrayBuffer>> 
 
 async function isFile(path: string): Promise<boolean> {
   return await Deno.lstat(path).then((info) => info.isFile, () => false);
-}
-
-async function discard(path: string): Promise<void> {
-  await Deno.remove(path, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
 }
