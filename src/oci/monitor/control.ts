@@ -4,6 +4,8 @@ import { openFifoForWriting, writeNow } from "../../linux/pipe.ts";
 /** conmon's messages on its `ctl` pipe: type, then two numbers. */
 const RESIZE = 1;
 const REOPEN_LOGS = 2;
+/** Between two looks at a log whose container writes. */
+const LOOK_MS = 10;
 const REOPEN_MS = 10_000;
 /** sockaddr_un.sun_path with its NUL, unix(7). */
 const SOCKET_PATH_BYTES = 108;
@@ -36,9 +38,12 @@ export async function reopenLog(options: ReopenOptions): Promise<void> {
   stop.addEventListener("abort", onAbort, { once: true });
   try {
     send(bundle, [REOPEN_LOGS, 0, 0]);
+    let lookedMs = 0;
     for await (const { kind } of watcher) {
-      // The rename tells; of a busy container each write is an event too. (Slow all the same: conmon syncs the old file first.)
-      if (kind === "modify" || kind === "access") continue;
+      // Of a busy container each write is an event; so many that the rename's own can be lost among them.
+      const isWrite = kind === "modify" || kind === "access";
+      if (isWrite && performance.now() - lookedMs < LOOK_MS) continue;
+      lookedMs = performance.now();
       const now = await inodeOf(logPath);
       if (now !== undefined && now !== before) return;
     }
