@@ -1,5 +1,5 @@
 import type { ImageId } from "../base/ids.ts";
-import { isObject, jsonObject } from "./manifest/documents.ts";
+import { isObject, jsonObject, textsOf } from "./manifest/documents.ts";
 import { type ImageConfig, parseImageConfig } from "./manifest/image_config.ts";
 
 export interface DocumentSource {
@@ -45,11 +45,7 @@ export class ImageDocuments {
   async #annotations(id: ImageId): Promise<Readonly<Record<string, string>>> {
     try {
       const { annotations } = jsonObject(await this.source.imageManifest(id), "manifest");
-      if (!isObject(annotations)) return {};
-      const texts = Object.entries(annotations).filter((entry): entry is [string, string] =>
-        typeof entry[1] === "string"
-      );
-      return Object.fromEntries(texts);
+      return isObject(annotations) ? textsOf(annotations) : {};
     } catch {
       // An image that was built on the node need not have a manifest.
       return {};

@@ -111,7 +111,7 @@ export class ImagePull {
     const endpoints = await Promise.all(
       endpointsOf(reference, config).map((endpoint) => this.#withCredentials(endpoint, { reference, request })),
     );
-    const job = this.#job(reference, endpoints);
+    const job = { ...this.#job(reference, endpoints), platform: await hostPlatform() };
     try {
       return await this.#transfer(reference, job, signal);
     } catch (error) {
@@ -156,14 +156,13 @@ export class ImagePull {
     return id;
   }
 
-  #job(reference: ImageReference, endpoints: readonly PullEndpoint[]): PullJob {
+  #job(reference: ImageReference, endpoints: readonly PullEndpoint[]): Omit<PullJob, "platform"> {
     const { environment, certificateDirectories, stallTimeoutMs, retryBaseMs } = this.settings;
     const authoritiesFile = environment["SSL_CERT_FILE"];
     return {
       name: canonical(reference),
       reference: reference.digest ?? reference.tag ?? "latest",
       endpoints,
-      platform: hostPlatform(),
       proxy: proxySettings(environment),
       ...(certificateDirectories === undefined ? {} : { certificateDirectories }),
       ...(authoritiesFile === undefined ? {} : { authoritiesFile }),

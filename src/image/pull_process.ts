@@ -8,6 +8,7 @@ import { Semaphore } from "../base/semaphore.ts";
 import { CancelledError, DataLossError } from "../base/errors.ts";
 import { duplexOf, OwnedFd } from "../linux/pipe.ts";
 import { restrictThread } from "../linux/privileges.ts";
+import { foreignSources } from "./distribution/foreign_urls.ts";
 import { Transports } from "./distribution/transports.ts";
 import { parseConfigSummary } from "./manifest/image_config.ts";
 import { CountedReader, pullLayer } from "./pull/layer.ts";
@@ -158,7 +159,8 @@ class RunningJob {
       const layer = image.layers[target.index];
       const diffId = diffIds[target.index];
       if (layer === undefined || diffId === undefined) throw new DataLossError(`there is no layer ${target.index}`);
-      const source = new CountedReader(first.blob(layer, { signal, others }), (bytes) => {
+      const elsewhere = foreignSources(layer.urls, first.host);
+      const source = new CountedReader(first.blob(layer, { signal, others, elsewhere }), (bytes) => {
         this.#progress[target.index] = (this.#progress[target.index] ?? 0) + bytes;
       });
       const unpack = this.deps.unpackers.choose(layer.sizeBytes);

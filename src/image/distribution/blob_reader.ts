@@ -16,6 +16,8 @@ export interface BlobDescriptor {
 export interface BlobSource {
   readonly host: RegistryHost;
   readonly repositoryPath: string;
+  /** Where on the host it is, when that is not a registry. */
+  readonly path?: string;
 }
 
 /** Interruptions that one download survives in all; each single one is retried as the host's policy says. */
@@ -71,11 +73,11 @@ export class BlobReader implements ByteReader {
   }
 
   async #open(): Promise<ByteReader> {
-    const { host, repositoryPath } = this.#source;
+    const { host, repositoryPath, path = `/v2/${repositoryPath}/blobs/${this.descriptor.digest}` } = this.#source;
     const offset = this.#received;
     const response = await host.send({
       method: "GET",
-      path: `/v2/${repositoryPath}/blobs/${this.descriptor.digest}`,
+      path,
       scope: `repository:${repositoryPath}:pull`,
       headers: offset === 0 ? {} : { range: `bytes=${offset}-` },
       signal: this.signal,

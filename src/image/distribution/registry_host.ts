@@ -10,6 +10,8 @@ export interface RegistryHostOptions {
   /** `host[:port]`; `docker.io` is asked at its API's own host. */
   readonly host: string;
   readonly insecure: boolean;
+  /** It speaks plain HTTP, and nothing else is tried. */
+  readonly plain?: true;
   readonly credentials?: Credentials;
   readonly transports: Transports;
   readonly userAgent?: string;
@@ -50,6 +52,7 @@ export class RegistryHost {
   constructor(private readonly options: RegistryHostOptions) {
     const { host, insecure, transports, credentials, stallTimeoutMs, userAgent = DEFAULT_USER_AGENT } = options;
     this.#host = host === "docker.io" ? DOCKER_HUB_API : host;
+    if (options.plain === true) this.#origin = `http://${host}`;
     const common = { transports, insecure, userAgent };
     this.#exchange = new Exchange(stallTimeoutMs === undefined ? common : { ...common, stallTimeoutMs });
     this.#authorizer = new Authorizer({
@@ -62,6 +65,12 @@ export class RegistryHost {
   /** `https://host[:port]`, or http once that is known to be what it speaks. */
   get origin(): string {
     return this.#origin ?? `https://${this.#host}`;
+  }
+
+  /** Another host, asked with the same limits and without credentials. */
+  anonymous(host: string, speaks: "plain" | "tls"): RegistryHost {
+    const { credentials: _credentials, plain: _plain, ...rest } = this.options;
+    return new RegistryHost({ ...rest, host, insecure: false, ...(speaks === "plain" ? { plain: true } : {}) });
   }
 
   /** How requests to it are retried. */

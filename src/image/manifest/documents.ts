@@ -12,9 +12,11 @@ export interface Descriptor {
   readonly mediaType: string;
   readonly digest: Digest;
   readonly sizeBytes: number;
-  /** Where else the content is; only non-distributable layers use it, which are refused. */
+  /** Where else the content is: of non-distributable layers, which need not be in the registry. */
   readonly urls: readonly string[];
   readonly platform?: Platform;
+  /** Absent: it has none. */
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 export interface Platform {
@@ -26,28 +28,44 @@ export interface Platform {
 
 export type Manifest =
   | { readonly kind: "image"; readonly config: Descriptor; readonly layers: readonly Descriptor[] }
+  | ArtifactManifest
   | { readonly kind: "index"; readonly manifests: readonly Descriptor[] };
 
-const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
-const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
+/** Something that is certainly no container image: its files are the layers. */
+export interface ArtifactManifest {
+  readonly kind: "artifact";
+  /** `artifactType`, else the media type of the configuration. */
+  readonly artifactType: string;
+  readonly config: Descriptor;
+  readonly layers: readonly Descriptor[];
+}
+
+export const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+export const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
 const DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json";
 const SCHEMA_1 = /^application\/vnd\.docker\.distribution\.manifest\.v1\+/;
+/** The empty one is what old tools leave out. */
 const CONFIG_TYPES = new Set([
   "application/vnd.oci.image.config.v1+json",
   "application/vnd.docker.container.image.v1+json",
+  "",
 ]);
-const LAYER_TYPES = new Set([
-  "application/vnd.oci.image.layer.v1.tar",
-  "application/vnd.oci.image.layer.v1.tar+gzip",
-  "application/vnd.oci.image.layer.v1.tar+zstd",
-  "application/vnd.docker.image.rootfs.diff.tar",
-  "application/vnd.docker.image.rootfs.diff.tar.gzip",
-  "application/vnd.docker.image.rootfs.diff.tar.zstd",
-]);
+/** Docker before 1.11 did not name it. */
+const DOCKER_CONFIG_TYPES = new Set([...CONFIG_TYPES, "application/octet-stream"]);
+const LAYER_TYPES = [
+  /^application\/vnd\.oci\.image\.layer\.(?:nondistributable\.)?v1\.tar(?:\+(?:gzip|zstd))?$/,
+  /^application\/vnd\.docker\.image\.rootfs\.(?:foreign\.)?diff\.tar(?:\.gzip|\.zstd|\+zstd)?$/,
+  // Says nothing: the content tells how it is compressed, and the diff ID whether it is the layer.
+  /^(?:application\/(?:octet-stream|x-tar|gzip|x-gzip|zstd))?$/,
+];
+const ENCRYPTED = "+encrypted";
 /** The most lower layers that overlay mounts (OVL_MAX_STACK). */
 const MAX_LAYERS = 500;
 const MAX_MANIFESTS = 10_000;
+/** Files of an artifact: models come in hundreds of pieces. */
+const MAX_ARTIFACT_FILES = 2000;
+const MAX_SHOWN_CHARS = 120;
 
 /**
  * Parses a manifest or index.
@@ -56,7 +74,7 @@ const MAX_MANIFESTS = 10_000;
  * that could be read as both kinds is refused (CVE-2021-41190).
  *
  * @param contentType of the answer, without parameters; may be empty or useless, as some registries send it
- * @throws DataLossError for what is no manifest; UnimplementedError for schema 1, artifacts and unknown layer types
+ * @throws DataLossError for what is no manifest; UnimplementedError for schema 1, and for types that are not known
  */
 export function parseManifest(bytes: Uint8Array, contentType: string): Manifest {
   const document = jsonObject(bytes, "manifest");
@@ -71,8 +89,8 @@ export function parseManifest(bytes: Uint8Array, contentType: string): Manifest 
     throw new DataLossError("manifest: it has layers and manifests, so it is not clear what it is");
   }
   if (type === OCI_INDEX || type === DOCKER_INDEX) return index(document);
-  if (type === OCI_MANIFEST || type === DOCKER_MANIFEST) return image(document);
-  throw new UnimplementedError(`manifest: media type ${JSON.stringify(type.slice(0, 120))} is not supported`);
+  if (type === OCI_MANIFEST || type === DOCKER_MANIFEST) return imageOrArtifact(document, type);
+  throw new UnimplementedError(`manifest: media type ${shown(type)} is not supported`);
 }
 
 /** Parses JSON that has to be an object. @throws DataLossError */
@@ -92,11 +110,18 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** Whether a layer has to be decrypted. */
+export function isEncrypted(layer: Descriptor): boolean {
+  return layer.mediaType.endsWith(ENCRYPTED);
+}
+
+/** A Content-Type that contradicts the document's shape is wrong: registries answer with what was pushed, or with anything. */
 function mediaTypeOf(document: Readonly<Record<string, unknown>>, contentType: string): string {
   const own = document["mediaType"];
   if (typeof own === "string" && own !== "") return own;
-  if (/^application\/vnd\.(?:oci|docker)\./.test(contentType)) return contentType;
-  if ("manifests" in document) return OCI_INDEX;
+  if (SCHEMA_1.test(contentType)) return contentType;
+  if ("manifests" in document) return contentType === DOCKER_INDEX ? DOCKER_INDEX : OCI_INDEX;
+  if (contentType === OCI_MANIFEST || contentType === DOCKER_MANIFEST) return contentType;
   const config = document["config"];
   const isDocker = isObject(config) && config["mediaType"] === "application/vnd.docker.container.image.v1+json";
   return isDocker ? DOCKER_MANIFEST : OCI_MANIFEST;
@@ -111,38 +136,54 @@ function index(document: Readonly<Record<string, unknown>>): Manifest {
   return { kind: "index", manifests: manifests.map((entry, i) => descriptor(entry, `manifests[${i}]`)) };
 }
 
-function image(document: Readonly<Record<string, unknown>>): Manifest {
-  const layers = document["layers"];
-  if (!Array.isArray(layers)) throw new DataLossError("manifest: layers is not a list");
-  if (layers.length > MAX_LAYERS) throw new DataLossError(`manifest: it has more than ${MAX_LAYERS} layers`);
+/**
+ * An OCI manifest is an artifact's when its configuration is none of an image, or when it says that it is an artifact and
+ * has layers that no image has. Everything else is an image, or an error.
+ */
+function imageOrArtifact(document: Readonly<Record<string, unknown>>, type: string): Manifest {
+  const list = document["layers"];
+  if (!Array.isArray(list)) throw new DataLossError("manifest: layers is not a list");
   const config = descriptor(document["config"], "config");
-  if (!CONFIG_TYPES.has(config.mediaType)) {
-    const kind = document["artifactType"] ?? config.mediaType;
+  const layers = list.map((entry, i) => descriptor(entry, `layers[${i}]`));
+  const own = document["artifactType"];
+  const artifactType = typeof own === "string" ? own : "";
+  const isImage = (type === OCI_MANIFEST ? CONFIG_TYPES : DOCKER_CONFIG_TYPES).has(config.mediaType);
+  const odd = layers.find(({ mediaType }) => !isLayerType(mediaType));
+  if (type === OCI_MANIFEST && (!isImage || (artifactType !== "" && odd !== undefined))) {
+    return artifact({ artifactType: artifactType || config.mediaType, config, layers });
+  }
+  if (!isImage) {
     throw new UnimplementedError(
-      `the manifest is not one of a container image but of ${JSON.stringify(String(kind).slice(0, 120))}`,
+      `the manifest is not one of a container image but of ${shown(artifactType || config.mediaType)}`,
     );
   }
-  const parsed = layers.map((entry, i) => descriptor(entry, `layers[${i}]`));
-  parsed.forEach(checkLayer);
-  return { kind: "image", config, layers: parsed };
+  if (odd !== undefined) {
+    throw new UnimplementedError(`layer ${odd.digest} has the media type ${shown(odd.mediaType)}`);
+  }
+  if (layers.length > MAX_LAYERS) throw new DataLossError(`manifest: it has more than ${MAX_LAYERS} layers`);
+  return { kind: "image", config, layers };
 }
 
-function checkLayer(layer: Descriptor): void {
-  const { mediaType, digest } = layer;
-  if (/nondistributable|foreign/.test(mediaType) || layer.urls.length > 0) {
-    throw new UnimplementedError(`layer ${digest} has to be fetched from foreign URLs, which is not supported`);
+function artifact(found: Omit<ArtifactManifest, "kind">): ArtifactManifest {
+  if (found.layers.length > MAX_ARTIFACT_FILES) {
+    throw new DataLossError(`manifest: the artifact has more than ${MAX_ARTIFACT_FILES} files`);
   }
-  if (mediaType.includes("+encrypted")) {
-    throw new UnimplementedError(`layer ${digest} is encrypted, and this node has no keys to decrypt it`);
-  }
-  if (LAYER_TYPES.has(mediaType)) return;
-  throw new UnimplementedError(`layer ${digest} has the media type ${JSON.stringify(mediaType.slice(0, 120))}`);
+  return { kind: "artifact", ...found };
+}
+
+function isLayerType(mediaType: string): boolean {
+  const plain = mediaType.endsWith(ENCRYPTED) ? mediaType.slice(0, -ENCRYPTED.length) : mediaType;
+  return LAYER_TYPES.some((pattern) => pattern.test(plain));
+}
+
+function shown(text: string): string {
+  return JSON.stringify(text.slice(0, MAX_SHOWN_CHARS));
 }
 
 function descriptor(value: unknown, where: string): Descriptor {
   if (!isObject(value)) throw new DataLossError(`manifest: ${where} is not a descriptor`);
-  const { mediaType, size, digest, urls, platform } = value;
-  if (typeof mediaType !== "string") throw new DataLossError(`manifest: ${where} has no media type`);
+  const { mediaType = "", size, digest, urls, platform, annotations } = value;
+  if (typeof mediaType !== "string") throw new DataLossError(`manifest: ${where} has a media type that is no text`);
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
     throw new DataLossError(`manifest: ${where} has no valid size`);
   }
@@ -152,7 +193,14 @@ function descriptor(value: unknown, where: string): Descriptor {
     digest: digestOf(digest, where),
     urls: Array.isArray(urls) ? urls.filter((url) => typeof url === "string") : [],
     ...(isObject(platform) ? { platform: platformOf(platform) } : {}),
+    ...(isObject(annotations) ? { annotations: textsOf(annotations) } : {}),
   };
+}
+
+/** The members that are texts. */
+export function textsOf(value: Readonly<Record<string, unknown>>): Readonly<Record<string, string>> {
+  const texts = Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === "string");
+  return Object.fromEntries(texts);
 }
 
 function digestOf(value: unknown, where: string): Digest {

@@ -4,7 +4,7 @@ import { RegistryError } from "../distribution/registry_error.ts";
 import { RegistryHost } from "../distribution/registry_host.ts";
 import { type FetchedManifest, Repository } from "../distribution/repository.ts";
 import type { Transports } from "../distribution/transports.ts";
-import { type Descriptor, type Manifest, parseManifest } from "../manifest/documents.ts";
+import { type Descriptor, isEncrypted, type Manifest, parseManifest } from "../manifest/documents.ts";
 import { choosePlatform } from "../manifest/platform.ts";
 import type { PullEndpoint, PullJob } from "./protocol.ts";
 
@@ -83,7 +83,7 @@ async function resolveAt(
   const { job, signal } = context;
   const top = await repository.manifest(job.reference, signal);
   const parsed = parseManifest(top.bytes, top.contentType);
-  if (parsed.kind === "image") return { manifest: top, ...await withConfig(parsed, { repository, signal }) };
+  if (parsed.kind !== "index") return { manifest: top, ...await withConfig(parsed, { repository, signal }) };
   const chosen = choosePlatform(parsed.manifests, job.platform);
   const manifest = await repository.manifest(chosen.digest, signal);
   const inner = parseManifest(manifest.bytes, manifest.contentType);
@@ -94,9 +94,18 @@ async function resolveAt(
 }
 
 async function withConfig(
-  manifest: Manifest & { readonly kind: "image" },
+  manifest: Manifest & { readonly kind: "image" | "artifact" },
   from: { readonly repository: Repository; readonly signal: AbortSignal },
 ): Promise<{ config: Uint8Array<ArrayBuffer>; layers: readonly Descriptor[] }> {
+  if (manifest.kind === "artifact") {
+    throw new UnimplementedError(
+      `it is no container image but an artifact of ${JSON.stringify(manifest.artifactType)}`,
+    );
+  }
+  const encrypted = manifest.layers.find(isEncrypted);
+  if (encrypted !== undefined) {
+    throw new UnimplementedError(`layer ${encrypted.digest} is encrypted, and this node has no keys to decrypt it`);
+  }
   return { config: await from.repository.document(manifest.config, from.signal), layers: manifest.layers };
 }
 

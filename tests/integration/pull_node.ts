@@ -1,0 +1,56 @@
+/** A store, a pull process and a registry of one's own: what a pull needs. */
+import { silentLogger } from "../../src/base/logger.ts";
+import { Images, type ImagesOptions } from "../../src/image/images.ts";
+import { PullClient } from "../../src/image/pull_client.ts";
+import { unmount } from "../../src/linux/mount.ts";
+import { Store } from "../../src/storage/store.ts";
+import { FakeRegistry, type FakeRegistryOptions } from "../fakes/registry.ts";
+
+const MAIN = new URL("../../main.ts", import.meta.url).pathname;
+
+/** What a test pulls with. */
+export interface PullNode {
+  readonly images: Images;
+  readonly store: Store;
+  readonly client: PullClient;
+  readonly registry: FakeRegistry;
+  readonly root: string;
+  readonly used: Set<string>;
+}
+
+/** Runs `body` with a node in a directory of its own, which goes afterwards. */
+export async function withNode(
+  options: FakeRegistryOptions & {
+    readonly images?: Partial<ImagesOptions>;
+    readonly config?: (host: string) => string;
+  },
+  body: (node: PullNode) => Promise<void>,
+): Promise<void> {
+  const root = await Deno.makeTempDir({ prefix: "image-pull-" });
+  const graphRoot = `${root}/graph`;
+  try {
+    await using registry = await FakeRegistry.start(options);
+    await using store = await Store.open({ graphRoot, runRoot: `${root}/run`, logger: silentLogger });
+    await using client = new PullClient({
+      command: () => [Deno.execPath(), "run", "--allow-all", "--no-check", MAIN],
+      log: silentLogger,
+      environment: Deno.env.toObject(),
+    });
+    const config = options.config?.(registry.host) ?? `[[registry]]\nlocation = "${registry.host}"\ninsecure = true\n`;
+    await Deno.writeTextFile(`${root}/registries.conf`, config);
+    await Deno.writeTextFile(`${root}/policy.json`, `{"default":[{"type":"insecureAcceptAnything"}]}`);
+    const used = new Set<string>();
+    const images = new Images({
+      registriesFile: `${root}/registries.conf`,
+      registriesDirectory: `${root}/none`,
+      policyFile: `${root}/policy.json`,
+      retryBaseMs: 1,
+      environment: {},
+      ...options.images,
+    }, { store, puller: client, log: silentLogger, inUse: (id) => used.has(id) });
+    await body({ images, store, client, registry, root, used });
+  } finally {
+    await unmount(`${graphRoot}/overlay`).catch(() => {});
+    await Deno.remove(root, { recursive: true });
+  }
+}
