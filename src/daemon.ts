@@ -29,6 +29,7 @@ import { CriServer } from "./cri/server.ts";
 import { openFigures } from "./figures.ts";
 import { Images, type ImagesOptions } from "./image/images.ts";
 import type { ShortNameMode } from "./image/registries/registries_conf.ts";
+import { RunningPulls } from "./image/progress/running_pulls.ts";
 import { PullClient } from "./image/pull_client.ts";
 import { type Host, inspectHost } from "./linux/host.ts";
 import { trimMemory } from "./linux/memory.ts";
@@ -124,8 +125,12 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   );
   const users: { inUse: (imageId: string) => boolean } = { inUse: () => false };
   const puller = stack.use(new PullClient({ command: burstCommand, log, environment: Deno.env.toObject() }));
-  const images = new Images(imagesOptions(config), { store, puller, log, inUse: (id) => users.inUse(id) });
   const metrics = await openMetrics(config, { stack, log });
+  const pulls = new RunningPulls({
+    progressTimeoutMs: config.image.pullProgressTimeoutMs,
+    observer: metrics.images,
+  });
+  const images = new Images(imagesOptions(config), { store, puller, pulls, log, inUse: (id) => users.inUse(id) });
   const hooks = config.nri.enableNri ? new LifeHooks(log) : undefined;
   const pods = await buildPods(config, { log, host, store, places, images, metrics, hooks });
   users.inUse = (id): boolean => pods.containers.usesImage(id);
@@ -161,7 +166,9 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
       },
     },
   );
-  const http = createServer(createStatusHandler({ log, ...statusDeps(config, pods), configToml: options.configToml }));
+  const http = createServer(
+    createStatusHandler({ log, signal, pulls, ...statusDeps(config, pods), configToml: options.configToml }),
+  );
   const socket = await CrioSocket.listen({ listen: config.api.listen }, { grpc: cri, http }, log);
   openLibraries();
   if (!host.capabilities.effective.includes("CAP_SYS_RESOURCE")) {
@@ -209,7 +216,7 @@ function mountOptions(config: Config): string[] {
 
 /** Empty options mean the files that all tools of this family use. */
 function imagesOptions({ image, process }: Config): ImagesOptions {
-  const { signaturePolicy, globalAuthFile, pullProgressTimeoutMs, shortNameMode } = image;
+  const { signaturePolicy, globalAuthFile, shortNameMode } = image;
   return {
     environment: Deno.env.toObject(),
     registriesFile: process.registriesConf,
@@ -219,7 +226,6 @@ function imagesOptions({ image, process }: Config): ImagesOptions {
     ...(shortNameMode === "" ? {} : { shortNameMode: shortNameMode as ShortNameMode }),
     ...(signaturePolicy === "" ? {} : { policyFile: signaturePolicy }),
     ...(globalAuthFile === "" ? {} : { globalAuthFile }),
-    ...(pullProgressTimeoutMs === 0 ? {} : { stallTimeoutMs: pullProgressTimeoutMs }),
   };
 }
 

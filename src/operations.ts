@@ -114,7 +114,10 @@ export function streamingOperations(
 }
 
 /** What the HTTP API on the socket tells and does. */
-export function statusDeps(config: Config, { containers, sandboxes }: Pods): Omit<StatusDeps, "configToml"> {
+export function statusDeps(
+  config: Config,
+  { containers, sandboxes }: Pods,
+): Omit<StatusDeps, "configToml" | "pulls" | "signal"> {
   return {
     findContainer: (id) => containers.findKnown(id),
     findSandbox: (id) => sandboxes.findKnown(id),

@@ -12,6 +12,8 @@ COMMANDS:
    config [--default]                       print the configuration as commented TOML
    status [--socket PATH] info|config|containers --id ID
                                             ask a running daemon
+   status [--socket PATH] pulls [--json] [--follow]
+                                            what is being pulled: drawn on a terminal until the last pull has ended
    version [--json] [--verbose]             print version and build
    help                                     print this text
 

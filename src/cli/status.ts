@@ -1,18 +1,25 @@
-import { InternalError, messageOf, UnavailableError } from "../base/errors.ts";
 import { print } from "./_output.ts";
-import { lastValue, type ParsedFlags, parseFlags, UsageError } from "./flags.ts";
+import { get } from "./_status_client.ts";
+import { isSet, lastValue, type ParsedFlags, parseFlags, UsageError } from "./flags.ts";
 
 const DEFAULT_SOCKET = "/var/run/crio/crio.sock";
 const SOCKET = { name: "socket", aliases: ["s"], boolean: false };
-const USAGE = "usage: crio status [--socket PATH] info | config | containers --id ID";
+const PULL_FLAGS = [{ name: "json", aliases: ["j"], boolean: true }, { name: "follow", aliases: ["f"], boolean: true }];
+const USAGE = "usage: crio status [--socket PATH] info | config | containers --id ID | pulls [--json] [--follow]";
 
-/** `crio status info|config|containers`: asks a running daemon over its socket. */
+/** `crio status info|config|containers|pulls`: asks a running daemon over its socket. */
 export async function statusCommand(args: readonly string[]): Promise<number> {
   const outer = parseFlags(args, [SOCKET]);
   const [name = "", ...rest] = outer.rest;
-  const inner = parseFlags(rest, [SOCKET, { name: "id", aliases: ["i"], boolean: false }]);
+  const own = name === "pulls" || name === "p" ? PULL_FLAGS : [{ name: "id", aliases: ["i"], boolean: false }];
+  const inner = parseFlags(rest, [SOCKET, ...own]);
   if (inner.rest.length > 0) throw new UsageError(`unexpected argument ${JSON.stringify(inner.rest[0])}; ${USAGE}`);
   const socket = lastValue(inner, "socket") ?? lastValue(outer, "socket") ?? DEFAULT_SOCKET;
+  if (own === PULL_FLAGS) {
+    const { statusPulls } = await import("./_status_pulls.ts");
+    await statusPulls(socket, { json: isSet(inner, "json"), follow: isSet(inner, "follow") });
+    return 0;
+  }
   print(await answerOf(name, { socket, inner }));
   return 0;
 }
@@ -36,27 +43,6 @@ async function answerOf(name: string, { socket, inner }: { socket: string; inner
     default:
       throw new UsageError(name === "" ? USAGE : `command ${JSON.stringify(name)} not supported; ${USAGE}`);
   }
-}
-
-async function get(socket: string, path: string): Promise<string> {
-  using client = Deno.createHttpClient({ proxy: { transport: "unix", path: socket } });
-  let response: Response;
-  try {
-    response = await fetch(`http://crio${path}`, { client });
-  } catch (error) {
-    const hint = "is the daemon running, and may this user reach its socket?";
-    throw new UnavailableError(`no answer on ${socket}: ${reason(error)}; ${hint}`, { cause: error });
-  }
-  const text = await response.text();
-  if (response.ok) return text;
-  throw new InternalError(`the daemon answered ${response.status}: ${text.trim()}`);
-}
-
-/** The innermost message: fetch wraps what the operating system said. */
-function reason(error: unknown): string {
-  let current = error;
-  while (current instanceof Error && current.cause !== undefined) current = current.cause;
-  return messageOf(current);
 }
 
 interface IdMap {

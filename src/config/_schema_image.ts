@@ -57,7 +57,7 @@ export const IMAGE = {
     doc: "Whether registries.conf.d is watched for changes.",
   }),
   pullProgressTimeoutMs: duration("pull_progress_timeout", "0s", {
-    doc: "How long a pull may go without receiving anything; 0 is no limit.",
+    doc: "A pull that makes no progress for this long is cancelled; 0 is no limit.",
   }),
   ociArtifactMountSupport: on("oci_artifact_mount_support", {
     env: "CONTAINER_OCI_ARTIFACT_SUPPORT",

@@ -8,6 +8,8 @@ import { type Credentials, registryKey } from "./auth/credentials.ts";
 import { proxySettings } from "./distribution/proxy.ts";
 import { hostPlatform } from "./manifest/platform.ts";
 import { checkPolicy, loadPolicy } from "./policy.ts";
+import type { PullTracker } from "./progress/pull_tracker.ts";
+import type { RunningPulls } from "./progress/running_pulls.ts";
 import type { LayerResult, LayerTarget, PullEndpoint, PullJob } from "./pull/protocol.ts";
 import type { PullHooks } from "./pull_client.ts";
 import { canonical, domainOf, type ImageReference } from "./reference.ts";
@@ -61,6 +63,7 @@ interface PullDeps {
   readonly store: PullStore;
   readonly puller: Puller;
   readonly log: Logger;
+  readonly pulls: RunningPulls;
 }
 
 /** Pulls images into a store. */
@@ -73,6 +76,19 @@ export class ImagePull {
    *   asked; DataLossError for content that is not what it says it is
    */
   async run(request: PullRequest, signal: AbortSignal): Promise<ImageId> {
+    const pull = this.deps.pulls.begin(request.image, signal);
+    try {
+      const id = await this.#run(request, pull);
+      pull.succeeded(id);
+      return id;
+    } catch (error) {
+      pull.failed(error);
+      throw error;
+    }
+  }
+
+  async #run(request: PullRequest, pull: PullTracker): Promise<ImageId> {
+    const { signal } = pull;
     // While the process starts, the name is looked up.
     this.deps.puller.prepare();
     const { registriesFile: file, registriesDirectory, policyFile, shortNameMode } = this.settings;
@@ -91,7 +107,7 @@ export class ImagePull {
     for (const reference of references) {
       try {
         checkPolicy(policy, reference);
-        return await this.#pullReference(reference, { request, config, signal });
+        return await this.#pullReference(reference, { request, config, pull });
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof PodError)) throw error;
@@ -105,25 +121,26 @@ export class ImagePull {
 
   async #pullReference(
     reference: ImageReference,
-    context: { readonly request: PullRequest; readonly config: RegistriesConfig; readonly signal: AbortSignal },
+    context: { readonly request: PullRequest; readonly config: RegistriesConfig; readonly pull: PullTracker },
   ): Promise<ImageId> {
-    const { request, config, signal } = context;
+    const { request, config, pull } = context;
     const endpoints = await Promise.all(
       endpointsOf(reference, config).map((endpoint) => this.#withCredentials(endpoint, { reference, request })),
     );
     const job = { ...this.#job(reference, endpoints), platform: await hostPlatform() };
     try {
-      return await this.#transfer(reference, job, signal);
+      return await this.#transfer(reference, job, pull);
     } catch (error) {
       // A layer that was here is gone: somebody removed an image meanwhile. Once more, without it.
-      if (!(error instanceof FailedPreconditionError) || signal.aborted) throw error;
+      if (!(error instanceof FailedPreconditionError) || pull.signal.aborted) throw error;
       this.deps.log.debug("Pull again after a conflict", { image: job.name, reason: error.message });
-      return await this.#transfer(reference, job, signal);
+      return await this.#transfer(reference, job, pull);
     }
   }
 
-  async #transfer(reference: ImageReference, job: PullJob, signal: AbortSignal): Promise<ImageId> {
+  async #transfer(reference: ImageReference, job: PullJob, pull: PullTracker): Promise<ImageId> {
     const { store, puller, log } = this.deps;
+    const { signal } = pull;
     await using stack = new AsyncDisposableStack();
     let image: CheckedImage | undefined;
     let present: readonly PresentLayer[] = [];
@@ -132,16 +149,18 @@ export class ImagePull {
       image = checkResolved(resolved, reference.digest);
       present = await store.presentLayers(image.diffIds, { signal });
       const total = image.layers.length;
+      pull.resolved({ ...image, endpoint: resolved.endpoint, present: present.length, imageBytes: imageBytes(image) });
       log.info("Pulling image", { image: job.name, from: resolved.endpoint, layers: total, present: present.length });
       warnOfPlatform(image, { job, log });
       if (present.length >= total) return [];
       stage = stack.use(await store.stage());
       return await targets(stage, { from: present.length, count: total });
     };
-    const results = await puller.pull(job, { signal, plan });
+    const results = await puller.pull(job, { signal, plan, progress: (progress) => pull.progress(progress) });
     if (image === undefined) throw new UnavailableError(`pull ${job.name}: the pull process said nothing`);
     const wanted = image.layers.map((_, i) => i).slice(present.length);
     const layers = layerCommits(image, { present, results: checkLayers(image, results, wanted) });
+    pull.committing();
     const { id, manifest, index, config, created, digest } = image;
     await store.commitImage({
       names: [canonical(reference)],
@@ -159,6 +178,7 @@ export class ImagePull {
   #job(reference: ImageReference, endpoints: readonly PullEndpoint[]): Omit<PullJob, "platform"> {
     const { environment, certificateDirectories, stallTimeoutMs, retryBaseMs } = this.settings;
     const authoritiesFile = environment["SSL_CERT_FILE"];
+    const progressMs = this.deps.pulls.intervalMs;
     return {
       name: canonical(reference),
       reference: reference.digest ?? reference.tag ?? "latest",
@@ -168,6 +188,7 @@ export class ImagePull {
       ...(authoritiesFile === undefined ? {} : { authoritiesFile }),
       ...(stallTimeoutMs === undefined ? {} : { stallTimeoutMs }),
       ...(retryBaseMs === undefined ? {} : { retryBaseMs }),
+      ...(progressMs === undefined ? {} : { progressMs }),
     };
   }
 
@@ -208,6 +229,10 @@ export class CandidatesError extends PodError {
     super(`pull ${JSON.stringify(image)}: ${failures.map(messageOf).join("; ")}`);
     this.kind = failures.at(-1)?.kind ?? "not_found";
   }
+}
+
+function imageBytes({ layers, config }: CheckedImage): number {
+  return layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, config.length);
 }
 
 async function targets(

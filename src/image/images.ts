@@ -8,6 +8,7 @@ import { ImageDocuments } from "./image_documents.ts";
 import { ImagePull, type Puller, type PullRequest, type PullSettings, type PullStore } from "./image_pull.ts";
 import type { ImageConfig } from "./manifest/image_config.ts";
 import { pinnedMatcher } from "./pinned.ts";
+import { RunningPulls } from "./progress/running_pulls.ts";
 import { canonical, isShortName, parseReference, pullTarget, withDigest } from "./reference.ts";
 import { candidates } from "./registries/endpoints.ts";
 import { loadRegistries } from "./registries/registries_conf.ts";
@@ -72,6 +73,8 @@ export interface ImagesDeps {
   readonly store: ImageStore;
   readonly puller: Puller;
   readonly log: Logger;
+  /** Where pulls tell how they get on. Default: nobody is told. */
+  readonly pulls?: RunningPulls;
   /** Whether a container of this daemon uses the image. */
   inUse(imageId: string): boolean;
 }
@@ -87,7 +90,7 @@ export class Images {
 
   constructor(private readonly options: ImagesOptions, private readonly deps: ImagesDeps) {
     this.#documents = new ImageDocuments(deps.store);
-    this.#pull = new ImagePull(options, deps);
+    this.#pull = new ImagePull(options, { pulls: new RunningPulls(), ...deps });
     this.#isPinned = pinnedMatcher(options.pinnedImages ?? []);
   }
 

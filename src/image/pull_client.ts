@@ -9,6 +9,7 @@ import { duplexOf, openSocketPair } from "../linux/pipe.ts";
 import { restrictedPrefix } from "../linux/privileges.ts";
 import { type Child, spawnProcess } from "../linux/spawn.ts";
 import { systemAuthorities } from "./distribution/certificates.ts";
+import type { LayerProgress } from "./progress/pull_status.ts";
 import { LineChannel } from "./pull/line_channel.ts";
 import {
   CHANNEL_FD,
@@ -36,8 +37,7 @@ export interface PullHooks {
   readonly signal: AbortSignal;
   /** Called once with what the registry has; answers which layers are wanted, and where. */
   plan(resolved: ResolvedMessage): Promise<readonly LayerTarget[]>;
-  /** Compressed bytes so far, one number per layer of the manifest. */
-  progress?(bytes: readonly number[]): void;
+  progress?(progress: LayerProgress): void;
 }
 
 /** A pull that failed in the pull process. */
@@ -235,7 +235,7 @@ class PullWorker {
         this.#plan(message.id, { pending, resolved: message.resolved });
         break;
       case "progress":
-        pending.hooks.progress?.(message.bytes);
+        pending.hooks.progress?.(message.progress);
         break;
       case "done":
         pending.result.resolve(message.layers);

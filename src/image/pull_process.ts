@@ -13,6 +13,7 @@ import { Transports } from "./distribution/transports.ts";
 import { parseConfigSummary } from "./manifest/image_config.ts";
 import { CountedReader, pullLayer } from "./pull/layer.ts";
 import { LineChannel } from "./pull/line_channel.ts";
+import type { LayerProgress } from "./progress/pull_status.ts";
 import { releaseMemory } from "./pull/release_memory.ts";
 import {
   CHANNEL_FD,
@@ -91,7 +92,7 @@ class PullServer {
 class RunningJob {
   readonly plan = Promise.withResolvers<readonly LayerTarget[]>();
   readonly #controller = new AbortController();
-  #progress: number[] = [];
+  #progress = new LayerCounts(0);
 
   constructor(
     private readonly id: number,
@@ -131,10 +132,10 @@ class RunningJob {
     this.deps.answer({ type: "resolved", id: this.id, resolved: resolvedMessage(image) });
     const targets = await this.plan.promise;
     if (targets.length === 0) return [];
-    this.#progress = image.layers.map(() => 0);
+    this.#progress = new LayerCounts(image.layers.length);
     const timer = setInterval(
-      () => this.deps.answer({ type: "progress", id: this.id, bytes: this.#progress }),
-      PROGRESS_MS,
+      () => this.deps.answer({ type: "progress", id: this.id, progress: this.#progress }),
+      Math.min(job.progressMs ?? PROGRESS_MS, PROGRESS_MS),
     );
     try {
       return await this.#layers({ image, diffIds, targets });
@@ -150,6 +151,7 @@ class RunningJob {
     readonly targets: readonly LayerTarget[];
   }): Promise<LayerResult[]> {
     const { image, diffIds, targets } = work;
+    const progress = this.#progress;
     const [first, ...others] = image.repositories;
     const stop = new AbortController();
     const signal = AbortSignal.any([this.#controller.signal, stop.signal]);
@@ -161,10 +163,13 @@ class RunningJob {
       if (layer === undefined || diffId === undefined) throw new DataLossError(`there is no layer ${target.index}`);
       const elsewhere = foreignSources(layer.urls, first.host);
       const source = new CountedReader(first.blob(layer, { signal, others, elsewhere }), (bytes) => {
-        this.#progress[target.index] = (this.#progress[target.index] ?? 0) + bytes;
+        progress.add("downloaded", target.index, bytes);
       });
       const unpack = this.deps.unpackers.choose(layer.sizeBytes);
-      return await pullLayer({ source, digest: layer.digest, diffId, target, unpack, signal });
+      const unpacking = (bytes: number): void => progress.add("unpacked", target.index, bytes);
+      const result = await pullLayer({ source, digest: layer.digest, diffId, target, unpack, unpacking, signal });
+      progress.finished.push(target.index);
+      return result;
     };
     const size = (target: LayerTarget): number => image.layers[target.index]?.sizeBytes ?? 0;
     const running = targets.toSorted((a, b) => size(b) - size(a)).map((target) =>
@@ -177,6 +182,22 @@ class RunningJob {
     await Promise.allSettled(running);
     signal.throwIfAborted();
     return await Promise.all(running);
+  }
+}
+
+/** What is told as progress. */
+class LayerCounts implements LayerProgress {
+  readonly downloaded: number[];
+  readonly unpacked: number[];
+  readonly finished: number[] = [];
+
+  constructor(layers: number) {
+    this.downloaded = new Array<number>(layers).fill(0);
+    this.unpacked = new Array<number>(layers).fill(0);
+  }
+
+  add(what: "downloaded" | "unpacked", index: number, bytes: number): void {
+    this[what][index] = (this[what][index] ?? 0) + bytes;
   }
 }
 

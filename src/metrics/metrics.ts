@@ -1,5 +1,6 @@
 import type { Counter, Gauge, Registry, Summary } from "prom-client";
 import { ContainerMetrics, type ContainerObserver, type MakeCounter } from "./container_metrics.ts";
+import { ImageMetrics, type ImageObserver, type MakeHistogram } from "./image_metrics.ts";
 
 /** Put before the name of each metric. */
 export const METRIC_PREFIX = "container_runtime_crio_";
@@ -13,6 +14,7 @@ export interface OperationObserver {
 /** Everything that the daemon's metrics are told. */
 export interface DaemonObserver extends OperationObserver {
   readonly containers: ContainerObserver;
+  readonly images: ImageObserver;
 }
 
 /** For a daemon without metrics. */
@@ -25,6 +27,14 @@ export const noMetrics: DaemonObserver = {
     seccompNotified: (): void => {},
     stalled: (): void => {},
   },
+  images: {
+    received: (): void => {},
+    layerDone: (): void => {},
+    layerReused: (): void => {},
+    skipped: (): void => {},
+    succeeded: (): void => {},
+    failed: (): void => {},
+  },
 };
 
 export interface MetricsOptions {
@@ -35,6 +45,7 @@ export interface MetricsOptions {
 /** The daemon's metrics; made only where the endpoint is on, because the library costs start-up time and memory. */
 export class Metrics implements DaemonObserver {
   readonly containers: ContainerObserver;
+  readonly images: ImageObserver;
   readonly #registry: Registry;
   readonly #total: Counter<"operation"> | undefined;
   readonly #errors: Counter<"operation"> | undefined;
@@ -64,6 +75,9 @@ export class Metrics implements DaemonObserver {
     const makeCounter: MakeCounter = (name, { help, labelNames = [] }) =>
       make(name, (name) => new client.Counter({ registers: [this.#registry], labelNames, name, help }));
     this.containers = new ContainerMetrics(makeCounter);
+    const makeHistogram: MakeHistogram = (name, { help, buckets }) =>
+      make(name, (name) => new client.Histogram({ registers: [this.#registry], name, help, buckets: [...buckets] }));
+    this.images = new ImageMetrics(makeCounter, makeHistogram);
     addProcessMetrics(client, this.#registry);
   }
 

@@ -2,19 +2,23 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { type ErrorKind, firstFailure, messageOf, PodError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { containerDocument, infoDocument, sandboxDocument } from "./_documents.ts";
+import { pullDocument, PullEvents } from "./_pulls.ts";
 import type { StatusDeps } from "./types.ts";
 
 /** Answers one HTTP/1.1 request; what node:http calls a request listener. */
 export type RequestListener = (request: IncomingMessage, response: ServerResponse) => void;
 
 /**
- * The HTTP API on the CRI socket: `/info`, `/containers/:id`, `/config`, `/pause/:id`, `/unpause/:id`, `/debug`.
+ * The HTTP API on the CRI socket: `/info`, `/containers/:id`, `/config`, `/pause/:id`, `/unpause/:id`, `/debug`,
+ * `/pulls` (ours; a stream of events for who accepts `text/event-stream`).
  *
  * Paths, documents, codes and texts are CRI-O's; cAdvisor reads the first two. Requests that change something are
  * refused when a browser sent them (an `Origin` header).
  */
 export function createStatusHandler(deps: StatusDeps & { readonly log: Logger }): RequestListener {
+  const events = new PullEvents(deps);
   return (request, response) => {
+    if (wantsPullEvents(request)) return events.add(response);
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     answer(deps, request, gone.signal).then(
@@ -39,6 +43,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
   info: (deps) => json(infoDocument(deps.info())),
   config: (deps) => ({ status: 200, type: "application/toml", body: deps.configToml() }),
   debug: async (deps) => json(JSON.stringify(await debugDocument(deps), undefined, 2)),
+  pulls: (deps) => json(JSON.stringify({ pulls: deps.pulls.list().map(pullDocument) })),
   "containers/": containerReply,
   "pause/": (deps, id, signal) => changeState(deps, { id, from: "running", signal, change: deps.pause }),
   "unpause/": (deps, id, signal) => changeState(deps, { id, from: "paused", signal, change: deps.unpause }),
@@ -46,9 +51,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
 const CHANGING: ReadonlySet<string> = new Set(["pause/", "unpause/"]);
 
 async function answer(deps: StatusDeps, request: IncomingMessage, signal: AbortSignal): Promise<Reply> {
-  // Clients that take a socket for a proxy send the absolute form (RFC 9112, 3.2.2).
-  const path = (request.url ?? "").replace(/^https?:\/\/[^/]*/i, "").split(/[?#]/, 1)[0] ?? "";
-  const match = /^\/(info|config|debug|containers\/|pause\/|unpause\/)([^/]*)$/.exec(path);
+  const match = /^\/(info|config|debug|pulls|containers\/|pause\/|unpause\/)([^/]*)$/.exec(pathOf(request));
   const name = match?.[1] ?? "";
   const route = ROUTES[name];
   const id = decoded(match?.[2] ?? "");
@@ -58,6 +61,16 @@ async function answer(deps: StatusDeps, request: IncomingMessage, signal: AbortS
     return plain(403, "state changes from a web page are refused");
   }
   return await route(deps, id, signal);
+}
+
+function pathOf(request: IncomingMessage): string {
+  // Clients that take a socket for a proxy send the absolute form (RFC 9112, 3.2.2).
+  return (request.url ?? "").replace(/^https?:\/\/[^/]*/i, "").split(/[?#]/, 1)[0] ?? "";
+}
+
+function wantsPullEvents(request: IncomingMessage): boolean {
+  const accepted = (request.headers.accept ?? "").split(",").map((type) => type.split(";", 1)[0]?.trim().toLowerCase());
+  return request.method === "GET" && pathOf(request) === "/pulls" && accepted.includes("text/event-stream");
 }
 
 function decoded(text: string): string {

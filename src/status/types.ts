@@ -1,5 +1,6 @@
 import type { SandboxId } from "../base/ids.ts";
 import type { ContainerRecord } from "../container/types.ts";
+import type { PullStatus } from "../image/progress/pull_status.ts";
 import type { SandboxRecord } from "../sandbox/types.ts";
 
 /** A range of user or group ids that is the same for all pods. */
@@ -20,6 +21,15 @@ export interface NodeInfo {
   readonly gidMaps?: readonly DefaultIdMap[];
 }
 
+/** The pulls of this daemon. */
+export interface Pulls {
+  /** Running ones, and those that ended lately. */
+  list(): readonly PullStatus[];
+  find(id: number): PullStatus | undefined;
+  /** Calls back with the id of each pull that changes. */
+  watch(changed: (id: number) => void): Disposable;
+}
+
 /** What this folder needs from the rest of the daemon. */
 export interface StatusDeps {
   /**
@@ -38,6 +48,9 @@ export interface StatusDeps {
   /** Lets a paused container go on. */
   unpause(id: string, options: { readonly signal: AbortSignal }): Promise<void>;
   info(): NodeInfo;
+  readonly pulls: Pulls;
+  /** Aborts when the daemon stops: streams end then. */
+  readonly signal: AbortSignal;
   /** The effective configuration. */
   configToml(): string;
   /** What the daemon is doing: running requests, held locks, counts of records. Plain JSON data. */

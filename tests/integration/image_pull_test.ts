@@ -4,7 +4,7 @@ import type { PodError } from "../../src/base/errors.ts";
 import { openLibraries } from "../../src/linux/warm_up.ts";
 import { FakeRegistry } from "../fakes/registry.ts";
 import { buildTar } from "../fakes/tar.ts";
-import { withNode } from "./pull_node.ts";
+import { isClean, withNode } from "./pull_node.ts";
 
 openLibraries();
 
@@ -309,19 +309,6 @@ Deno.test("an image id is the digest of the configuration, for find() by a forei
     await rejects(images.resolve("0".repeat(64)), { kind: "not_found" });
   });
 });
-
-/** No layer, no file of a stage is left: only what the store itself keeps while it is open. */
-async function isClean(root: string): Promise<void> {
-  const left: string[] = [];
-  for (const place of [`${root}/graph/overlay`, `${root}/graph/overlay-layers`, `${root}/graph`]) {
-    const { stdout } = await new Deno.Command("find", {
-      args: [place, "-name", "*.tar-split.gz", "-o", "-name", "diff"],
-    })
-      .output();
-    left.push(...new TextDecoder().decode(stdout).split("\n").filter((line) => line !== ""));
-  }
-  deepEqual(left, []);
-}
 
 /** Enough that a second thread unpacks it, and does not compress. */
 function largeLayer(name: string): Uint8Array {

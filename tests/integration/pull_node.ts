@@ -1,6 +1,8 @@
 /** A store, a pull process and a registry of one's own: what a pull needs. */
+import { deepEqual } from "node:assert/strict";
 import { silentLogger } from "../../src/base/logger.ts";
 import { Images, type ImagesOptions } from "../../src/image/images.ts";
+import { RunningPulls } from "../../src/image/progress/running_pulls.ts";
 import { PullClient } from "../../src/image/pull_client.ts";
 import { unmount } from "../../src/linux/mount.ts";
 import { Store } from "../../src/storage/store.ts";
@@ -22,6 +24,7 @@ export interface PullNode {
 export async function withNode(
   options: FakeRegistryOptions & {
     readonly images?: Partial<ImagesOptions>;
+    readonly pulls?: RunningPulls;
     readonly config?: (host: string) => string;
   },
   body: (node: PullNode) => Promise<void>,
@@ -40,6 +43,7 @@ export async function withNode(
     await Deno.writeTextFile(`${root}/registries.conf`, config);
     await Deno.writeTextFile(`${root}/policy.json`, `{"default":[{"type":"insecureAcceptAnything"}]}`);
     const used = new Set<string>();
+    const pulls = options.pulls ?? new RunningPulls();
     const images = new Images({
       registriesFile: `${root}/registries.conf`,
       registriesDirectory: `${root}/none`,
@@ -47,10 +51,23 @@ export async function withNode(
       retryBaseMs: 1,
       environment: {},
       ...options.images,
-    }, { store, puller: client, log: silentLogger, inUse: (id) => used.has(id) });
+    }, { store, puller: client, pulls, log: silentLogger, inUse: (id) => used.has(id) });
     await body({ images, store, client, registry, root, used });
   } finally {
     await unmount(`${graphRoot}/overlay`).catch(() => {});
     await Deno.remove(root, { recursive: true });
   }
+}
+
+/** No layer, no file of a stage is left: only what the store itself keeps while it is open. */
+export async function isClean(root: string): Promise<void> {
+  const left: string[] = [];
+  for (const place of [`${root}/graph/overlay`, `${root}/graph/overlay-layers`, `${root}/graph`]) {
+    const { stdout } = await new Deno.Command("find", {
+      args: [place, "-name", "*.tar-split.gz", "-o", "-name", "diff"],
+    })
+      .output();
+    left.push(...new TextDecoder().decode(stdout).split("\n").filter((line) => line !== ""));
+  }
+  deepEqual(left, []);
 }

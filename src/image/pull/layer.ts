@@ -17,6 +17,8 @@ export interface LayerJob {
   readonly diffId: Digest;
   readonly target: LayerTarget;
   readonly unpack: UnpackWay;
+  /** Told of each piece of the plain archive that goes to the unpacker. */
+  readonly unpacking?: (bytes: number) => void;
   readonly signal: AbortSignal;
 }
 
@@ -26,11 +28,15 @@ export interface LayerJob {
  * @throws RegistryError from the source; LayerError for a bad archive; DataLossError when the diff ID is another
  */
 export async function pullLayer(job: LayerJob): Promise<LayerResult> {
-  const { digest, diffId, target, unpack, signal } = job;
+  const { digest, diffId, target, unpack, unpacking, signal } = job;
   await using source = job.source;
   const { compression, bytes } = await decompress(source);
   const { directory, tarSplitPath } = target;
-  const unpacked = await unpack(bytes, { directory, tarSplitPath, signal }).catch((error: unknown) => {
+  const unpacked = await unpack(unpacking === undefined ? bytes : counted(bytes, unpacking), {
+    directory,
+    tarSplitPath,
+    signal,
+  }).catch((error: unknown) => {
     throw atStage(`unpack layer ${digest}`, error);
   });
   // A decompressor may be content before the last byte has come: the blob's digest is checked at its very end.
@@ -65,6 +71,17 @@ export class CountedReader implements ByteReader {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.source[Symbol.asyncDispose]();
+  }
+}
+
+async function* counted(
+  pieces: AsyncGenerator<Bytes, void, void>,
+  count: (bytes: number) => void,
+): AsyncGenerator<Bytes, void, void> {
+  for await (const piece of pieces) {
+    const { length } = piece;
+    yield piece;
+    count(length);
   }
 }
 

@@ -9,6 +9,7 @@ import type { Credentials } from "../auth/credentials.ts";
 import type { ProxySettings } from "../distribution/proxy.ts";
 import type { KeptCapability } from "../../linux/privileges.ts";
 import type { Platform } from "../manifest/documents.ts";
+import type { LayerProgress } from "../progress/pull_status.ts";
 import type { Compression } from "./decompress.ts";
 
 /** A place to ask. */
@@ -34,6 +35,8 @@ export interface PullJob {
   readonly authoritiesFile?: string;
   readonly stallTimeoutMs?: number;
   readonly retryBaseMs?: number;
+  /** How often progress is told, milliseconds. Default 500. */
+  readonly progressMs?: number;
 }
 
 /** Where a layer goes. */
@@ -83,7 +86,7 @@ export type ToProcess =
 
 export type FromProcess =
   | { readonly type: "resolved"; readonly id: number; readonly resolved: ResolvedMessage }
-  | { readonly type: "progress"; readonly id: number; readonly bytes: readonly number[] }
+  | { readonly type: "progress"; readonly id: number; readonly progress: LayerProgress }
   | { readonly type: "done"; readonly id: number; readonly layers: readonly LayerResult[] }
   | { readonly type: "failed"; readonly id: number; readonly failure: FailureMessage };
 

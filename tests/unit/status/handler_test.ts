@@ -3,6 +3,7 @@ import { createServer } from "node:http";
 import { NotFoundError } from "../../../src/base/errors.ts";
 import { newContainerId, newSandboxId } from "../../../src/base/ids.ts";
 import { silentLogger } from "../../../src/base/logger.ts";
+import { RunningPulls } from "../../../src/image/progress/running_pulls.ts";
 import type { ContainerRecord } from "../../../src/container/types.ts";
 import type { SandboxRecord } from "../../../src/sandbox/types.ts";
 import { createStatusHandler } from "../../../src/status/handler.ts";
@@ -64,6 +65,8 @@ async function withNode(
     info: () => ({ storageDriver: "overlay", storageRoot: "/s", storageImage: "", cgroupDriver: "systemd" }),
     configToml: () => "[crio]\n",
     debug: () => ({ requests: 1 }),
+    pulls: new RunningPulls(),
+    signal: new AbortController().signal,
     ...options.deps,
   });
   const server = createServer(handler);
