@@ -64,7 +64,8 @@ import { CrioSocket } from "./socket.ts";
 import { RecordStore } from "./state/record_store.ts";
 import { CdiRegistry } from "./security/cdi/registry.ts";
 import { createStatusHandler } from "./status/handler.ts";
-import { Store } from "./storage/store.ts";
+import type { Store } from "./storage/store.ts";
+import { openStore } from "./open_store.ts";
 
 /** What the daemon gets besides its configuration. */
 export interface DaemonOptions {
@@ -116,13 +117,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   stack.use(holdLock(`${places.records}/lock`));
   // What an exec or a killed monitor leaves behind is reaped at once; PID 1 may take its time.
   stack.use(adoptOrphans());
-  const { root: graphRoot, runRoot } = config.crio;
-  const store = stack.use(
-    await Store.open({
-      ...{ graphRoot, runRoot, mountOptions: mountOptions(config), logger: log },
-      mapsIds: host.idMappedOverlay,
-    }),
-  );
+  const store = stack.use(await openStore(config, { log, host }));
   const users: { inUse: (imageId: string) => boolean } = { inUse: () => false };
   const puller = stack.use(new PullClient({ command: burstCommand, log, environment: Deno.env.toObject() }));
   const metrics = await openMetrics(config, { stack, log });
@@ -204,14 +199,6 @@ function holdLock(path: string): Disposable {
   if (lock.tryLock("write")) return lock;
   lock[Symbol.dispose]();
   throw new FailedPreconditionError(`another crio uses ${path}: stop it, or choose another root`);
-}
-
-/** `overlay.mountopt=…` and `mountopt=…` of `storage_option`. */
-function mountOptions(config: Config): string[] {
-  return config.crio.storageOptions.flatMap((option) => {
-    const value = /^(?:overlay2?\.)?mountopt=(.*)$/.exec(option)?.[1];
-    return value === undefined || value === "" ? [] : value.split(",");
-  });
 }
 
 /** Empty options mean the files that all tools of this family use. */

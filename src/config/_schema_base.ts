@@ -1,4 +1,5 @@
 import { absolute, absoluteOrEmpty, annotationNames, between, oneOf, portText } from "./_checks.ts";
+import { checkDriver, storageOptionProblem } from "./storage_options.ts";
 import { duration, integer, list, off, on, text } from "./option.ts";
 
 /** `[crio]`: storage roots, log directory and the files that tell a reboot or an upgrade. */
@@ -13,18 +14,18 @@ export const CRIO = {
     doc: "Directory of volatile storage state; must not survive a reboot.",
   }),
   imageStore: text("imagestore", "", {
-    built: false,
     check: absoluteOrEmpty,
-    doc: "A separate directory for the layers of images that are pulled from now on.",
+    doc: "A separate directory for the images that are pulled from now on; those below root stay usable.",
   }),
   storageDriver: text("storage_driver", "overlay", {
     aliases: ["s"],
-    check: oneOf("", "overlay", "overlay2"),
+    check: checkDriver,
     doc: "Graph driver of the store. Only overlay exists here.",
   }),
   storageOptions: list("storage_option", [], {
     flag: "storage-opt",
     env: "CONTAINER_STORAGE_OPT",
+    check: storageOptionProblem,
     doc:
       "Options of the graph driver, such as overlay.mountopt=nodev. Those of storage.conf and of each drop-in file\nare merged; of two with the same name the later one counts.",
   }),

@@ -1,6 +1,7 @@
 import { messageOf } from "../base/errors.ts";
-import { asTable, ConfigError, parseToml, type Table } from "./toml.ts";
+import { ConfigError, parseToml } from "./toml.ts";
 import { HANDLER, type Place, PLACES } from "./schema.ts";
+import { addStorageConf, storageConfPaths } from "./storage_conf.ts";
 import type { OptionTable, RawValue } from "./option.ts";
 import { fromText } from "./toml.ts";
 import { ConfigValues } from "./values.ts";
@@ -9,8 +10,6 @@ import { ConfigValues } from "./values.ts";
 export const DEFAULT_CONFIG_PATH = "/etc/crio/crio.conf";
 /** Read when no other directory is named. */
 export const DEFAULT_CONFIG_DIR = "/etc/crio/crio.conf.d";
-
-const STORAGE_CONF_PATHS = ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"];
 
 export interface LoadOptions {
   /** Empty: no file. Absent: the default one, if it exists. */
@@ -33,9 +32,7 @@ export interface LoadOptions {
 export async function loadValues(options: LoadOptions = {}): Promise<ConfigValues> {
   const { configPath, configDir, flags = new Map(), env = {} } = options;
   const values = new ConfigValues();
-  const conf = env["CONTAINERS_STORAGE_CONF"];
-  const storageConfs = options.storageConfPaths ?? (conf === undefined ? STORAGE_CONF_PATHS : [conf]);
-  await addStorageConf(values, storageConfs);
+  addStorageConf(values, await firstFile(options.storageConfPaths ?? storageConfPaths(env)), env);
   await addFile(values, configPath ?? DEFAULT_CONFIG_PATH, { required: configPath !== undefined });
   await addDirectory(values, configDir ?? DEFAULT_CONFIG_DIR);
   addEnvironment(values, env);
@@ -98,6 +95,14 @@ async function readText(path: string): Promise<string | undefined> {
   }
 }
 
+async function firstFile(paths: readonly string[]): Promise<{ path: string; text: string } | undefined> {
+  for (const path of paths) {
+    const text = await readText(path);
+    if (text !== undefined) return { path, text };
+  }
+  return undefined;
+}
+
 function addEnvironment(values: ConfigValues, env: Readonly<Record<string, string | undefined>>): void {
   for (const { option, path } of PLACES) {
     const name = option.env.find((candidate) => env[candidate] !== undefined);
@@ -143,42 +148,4 @@ function addRuntimes(values: ConfigValues, texts: readonly string[], source: str
     }
     values.handlers.set(name, { values: given, resources: new Map(), source });
   }
-}
-
-async function addStorageConf(values: ConfigValues, paths: readonly string[]): Promise<void> {
-  for (const path of paths) {
-    const text = await readText(path);
-    if (text === undefined) continue;
-    const storage = asTable(parseToml(text, path)["storage"]) ?? {};
-    for (
-      const [key, target] of [["driver", "storage_driver"], ["graphroot", "root"], ["runroot", "runroot"]] as const
-    ) {
-      const value = storage[key];
-      if (typeof value === "string" && value !== "") values.set(`crio.${target}`, value, path);
-    }
-    const options = storageOptions(asTable(storage["options"]) ?? {});
-    if (options.length > 0) values.set("crio.storage_option", options, path);
-    return;
-  }
-}
-
-/** The options of storage.conf in the form `driver.name=value`. */
-function storageOptions(table: Table): readonly string[] {
-  const overlay = asTable(table["overlay"]) ?? {};
-  const stores = table["additionalimagestores"];
-  const listed = Array.isArray(stores) ? stores.filter((store) => typeof store === "string") : [];
-  const entries = Object.entries({ ...scalars(table), ...scalars(overlay) });
-  return [
-    ...listed.map((store) => `overlay.imagestore=${store}`),
-    ...entries.map(([name, value]) => `overlay.${name}=${value}`),
-  ];
-}
-
-function scalars(table: Table): Record<string, string> {
-  const names = ["mountopt", "mount_program", "size", "inodes", "ignore_chown_errors", "force_mask", "skip_mount_home"];
-  const entries = names.flatMap((name) => {
-    const value = table[name];
-    return typeof value === "string" && value !== "" ? [[name, value] as const] : [];
-  });
-  return Object.fromEntries(entries);
 }

@@ -165,13 +165,17 @@ export class Images {
     this.deps.log.info(keeps ? "Untagged image" : "Removed image", { image: reference, id: stored.id });
   }
 
-  /** Images and containers share one file system. */
+  /** Images and containers share one file system, unless there is an image store. */
   async fsInfo(): Promise<
     { readonly images: readonly FilesystemUse[]; readonly containers: readonly FilesystemUse[] }
   > {
-    const { path, usedBytes, inodesUsed } = await this.deps.store.imageFilesystem();
-    const use = [{ mountpoint: path, usedBytes, inodesUsed, timestampNanos: systemClock.nowNanos() }];
-    return { images: use, containers: use };
+    const { containers, ...images } = await this.deps.store.imageFilesystem();
+    const timestampNanos = systemClock.nowNanos();
+    const use = ({ path, usedBytes, inodesUsed }: FilesystemUsage): FilesystemUse[] => [
+      { mountpoint: path, usedBytes, inodesUsed, timestampNanos },
+    ];
+    const shown = use(images);
+    return { images: shown, containers: containers === undefined ? shown : use(containers) };
   }
 
   /** The whole configuration document. @throws NotFoundError; DataLossError */
@@ -191,7 +195,8 @@ export class Images {
     try {
       const { config, annotations } = await this.#documents.details(id);
       const repoDigests = repoDigestsOf(stored);
-      const pinned = this.#isPinned([...names, ...repoDigests]);
+      // What is in a read-only store cannot be removed: the kubelet's collection need not try.
+      const pinned = stored.readOnlyStore !== undefined || this.#isPinned([...names, ...repoDigests]);
       const repoTags = names.filter(isTagName);
       return this.#unchanged({ id, repoTags, repoDigests, sizeBytes, user: config.user, pinned, annotations });
     } catch (error) {

@@ -6,7 +6,8 @@ import { chainLayerId, findChain, type Index, sha256Hex } from "./_index.ts";
 import { bigDataFileName } from "./layout.ts";
 import { installLayer, NO_PARENT, parentLayer, prepareLayer } from "./_overlay.ts";
 import { object, type RawRecord, type RecordTransaction, strings, text } from "./_records.ts";
-import { discardLayer, dropLayers, takeNames, unusedLayers, withNames } from "./_removal.ts";
+import { takeNames, withNames } from "./_image_names.ts";
+import { discardLayer, dropLayers, ownImages, unusedLayers } from "./_removal.ts";
 import { Stage } from "./_stage.ts";
 import { codeOf } from "./_trees.ts";
 import type { ImageCommit, LayerCommit, LayerCompression } from "./types.ts";
@@ -28,19 +29,30 @@ interface Waiting {
  */
 export async function commitImage(index: Index, commit: ImageCommit, options: Waiting = {}): Promise<ImageId> {
   const id = await checkCommit(commit);
+  if (await isInReadOnlyStore(index, id, commit)) return id;
   await syncTarSplits(commit);
   using layers = await index.layers.begin(options);
   const added = await addLayers(index, layers, commit);
   try {
     await addImage(index, { id, commit, topLayer: added.topLayer }, options);
   } catch (error) {
-    const images = await index.images.read();
     const containers = await index.containers.read();
-    const roots = { images: images.values(), containers: containers.values(), mounts: [] };
+    const roots = { images: await ownImages(index), containers: containers.values(), mounts: [] };
     await dropLayers(index, layers, unusedLayers(layers, [...added.ids].reverse(), roots));
     throw error;
   }
   return id;
+}
+
+/** Whether a read-only store has all of it already, under these names: then there is nothing to write. */
+async function isInReadOnlyStore(index: Index, id: ImageId, commit: ImageCommit): Promise<boolean> {
+  const found = await index.homes.find(id);
+  if (found === undefined || found.home.table !== undefined) return false;
+  const names = strings(found.record, "names");
+  const data = strings(found.record, "big-data-names");
+  return commit.names.every((name) => names.includes(name)) &&
+    data.includes(`${MANIFEST_KEY}-${commit.manifest.digest}`) &&
+    (commit.index === undefined || data.includes(`${MANIFEST_KEY}-${commit.index.digest}`));
 }
 
 async function checkCommit(commit: ImageCommit): Promise<ImageId> {
@@ -78,7 +90,10 @@ interface AddedLayers {
 }
 
 async function addLayers(index: Index, layers: RecordTransaction, commit: ImageCommit): Promise<AddedLayers> {
-  const known = new Map([...layers.values()].map((record) => [text(record, "id") ?? "", record]));
+  const known = new Map([
+    ...await index.homes.foreignLayers(),
+    ...[...layers.values()].map((record) => [text(record, "id") ?? "", record] as const),
+  ]);
   const present = await findChain(known, commit.layers.map((layer) => layer.diffId));
   const ids: string[] = [];
   let parent: string | undefined;
@@ -115,11 +130,11 @@ async function addLayer(
   await commit.stage.noteReap([...added.note, id]);
   // What lies there belongs to no record: it was left by a crash, or its creator did not finish.
   await discardLayer(index, id);
-  const below = parent === undefined ? NO_PARENT : await parentLayer(index.layout, parent);
+  const below = parent === undefined ? NO_PARENT : await parentLayer(index.places, parent);
   const root = source.hasRootEntry ? undefined : below.root;
   const prepared = await prepareLayer(commit.stage.layerRoot(source.index), { parent: below, root, makeDiff: false });
   try {
-    await installLayer(index, id, prepared);
+    await installLayer({ place: index.layout.forImages, root: index.imageArea.root }, id, prepared);
     await moveIfPresent(index, { from: commit.stage.tarSplitPath(source.index), to: index.layout.tarSplit(id) });
   } catch (error) {
     await discardLayer(index, id);
@@ -231,7 +246,7 @@ function signatureMetadata(known: string | undefined, digest: string): string {
 
 async function hasDirectory(index: Index, layerId: string): Promise<boolean> {
   try {
-    return (await Deno.lstat(`${index.layout.layer(layerId)}/diff`)).isDirectory;
+    return (await Deno.lstat(`${await index.places.layer(layerId)}/diff`)).isDirectory;
   } catch (error) {
     if (codeOf(error) === "ENOENT") return false;
     throw error;
@@ -252,13 +267,26 @@ async function syncTarSplits(commit: ImageCommit): Promise<void> {
 
 async function moveIfPresent(index: Index, path: { readonly from: string; readonly to: string }): Promise<void> {
   try {
-    await index.root.rename(path.from, path.to);
+    await index.imageArea.root.rename(path.from, path.to);
   } catch (error) {
     if (codeOf(error) === "ENOENT") return;
     if (codeOf(error) !== "EXDEV") throw error;
-    await Deno.copyFile(path.from, path.to);
+    if (!await copyDurably(path)) return;
   }
   await Deno.chmod(path.to, 0o600);
+}
+
+/** From an image store to the graph root. @returns false when there is nothing to copy */
+async function copyDurably(path: { readonly from: string; readonly to: string }): Promise<boolean> {
+  try {
+    await Deno.copyFile(path.from, path.to);
+    using copy = await Deno.open(path.to, { write: true });
+    await copy.sync();
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return false;
+    throw error;
+  }
 }
 
 function parseObject(bytes: Uint8Array, what: string): RawRecord {

@@ -47,7 +47,7 @@ export async function createContainer(
   if (!isId(id)) throw new InvalidArgumentError(`container id ${JSON.stringify(id)} is not 64 hex digits`);
   const parent = imageId === undefined ? undefined : await topLayerOf(index, imageId, options);
   const layerId = randomHex(32);
-  const below = parent === undefined ? NO_PARENT : await parentLayer(index.layout, parent);
+  const below = parent === undefined ? NO_PARENT : await parentLayer(index.places, parent);
   const away = `${options.session.directory}/layers/${layerId}`;
   const { layout } = index;
   const places = [`${layout.container(id)}/userdata`, `${layout.containerRun(id)}/userdata`];
@@ -70,7 +70,7 @@ export async function createContainer(
     containers.put(record, { file });
     try {
       await settleAll([
-        installLayer(index, layerId, prepared),
+        installLayer({ place: layout.own, root: index.root }, layerId, prepared),
         ...places.map((path) => Deno.mkdir(path, { recursive: true, mode: 0o700 })),
         layers.save(),
       ]);
@@ -102,7 +102,7 @@ export async function deleteContainer(index: Index, id: string, options: Waiting
     using mounts = await index.mounts.begin(options);
     using containers = await index.containers.begin(options);
     // Another program may have mounted it since.
-    if (await isLayerMounted(layout, layerId)) await unmount(`${layout.layer(layerId)}/merged`, { detach: true });
+    if (await isLayerMounted(layout.layer(layerId))) await unmount(`${layout.layer(layerId)}/merged`, { detach: true });
     mounts.remove(layerId);
     // A damaged record must not take an image's layer along.
     owned = isId(layerId) && text(layers.get(layerId) ?? {}, "diff-digest") === undefined;

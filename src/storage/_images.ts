@@ -1,6 +1,7 @@
 import { DataLossError, NotFoundError } from "../base/errors.ts";
 import { type Digest, parseDigest, parseImageId } from "../base/ids.ts";
 import { chainOf, type Index } from "./_index.ts";
+import type { ImageHome } from "./_homes.ts";
 import { bigDataFileName, isId } from "./layout.ts";
 import { number, object, type RawRecord, strings, text } from "./_records.ts";
 import { codeOf } from "./_trees.ts";
@@ -13,17 +14,18 @@ const MIN_ID_PREFIX = 3;
 
 /** Answers questions about images, from memory while no other program writes. */
 export class ImageCatalog {
-  #memo: { images: unknown; layers: unknown; list: readonly StoredImage[] } | undefined;
+  #memo: { parts: readonly unknown[]; list: readonly StoredImage[] } | undefined;
 
   constructor(private readonly index: Index) {}
 
   async list(options: { readonly signal?: AbortSignal } = {}): Promise<readonly StoredImage[]> {
-    const images = await this.index.images.read(options);
-    const layers = await this.index.layers.read(options);
-    const memo = this.#memo;
-    if (memo !== undefined && memo.images === images && memo.layers === layers) return memo.list;
-    const list = [...images.values()].flatMap((image) => describeImage(image, layers) ?? []);
-    this.#memo = { images, layers, list };
+    const { homes } = this.index;
+    const layers = await homes.layers(options);
+    const images = await Promise.all(homes.all.map((home) => home.records.read(options)));
+    const parts = [layers, ...images];
+    if (this.#memo?.parts.every((part, i) => part === parts[i]) === true) return this.#memo.list;
+    const list = describeAll(homes.all, images, layers);
+    this.#memo = { parts, list };
     return list;
   }
 
@@ -39,9 +41,10 @@ export class ImageCatalog {
 
   /** @throws NotFoundError when the image has no such data; DataLossError when it should have */
   async bigData(id: string, key: string): Promise<Uint8Array> {
-    const image = (await this.index.images.read()).get(id);
-    if (image === undefined) throw new NotFoundError("image", id);
-    const path = `${this.index.layout.image(id)}/${bigDataFileName(key)}`;
+    const found = await this.index.homes.find(id);
+    if (found === undefined) throw new NotFoundError("image", id);
+    const { record: image, home } = found;
+    const path = `${home.directory}/${id}/${bigDataFileName(key)}`;
     try {
       return await Deno.readFile(path);
     } catch (error) {
@@ -58,6 +61,28 @@ export function repositoryOf(name: string): string {
   const bare = at === -1 ? name : name.slice(0, at);
   const colon = bare.indexOf(":", bare.lastIndexOf("/") + 1);
   return colon === -1 ? bare : bare.slice(0, colon);
+}
+
+/** Of two images with the same id or name the one of the earlier store counts. */
+function describeAll(
+  homes: readonly ImageHome[],
+  images: readonly ReadonlyMap<string, RawRecord>[],
+  layers: ReadonlyMap<string, RawRecord>,
+): StoredImage[] {
+  const list = new Map<string, StoredImage>();
+  const taken = new Set<string>();
+  for (const [i, home] of homes.entries()) {
+    const before = new Set(taken);
+    for (const record of images[i]?.values() ?? []) {
+      const names = strings(record, "names");
+      const free = before.size === 0 ? names : names.filter((name) => !before.has(name));
+      const image = describeImage({ ...record, names: free }, layers);
+      if (image === undefined || list.has(image.id)) continue;
+      for (const name of free) taken.add(name);
+      list.set(image.id, home.table === undefined ? { ...image, readOnlyStore: home.root } : image);
+    }
+  }
+  return [...list.values()];
 }
 
 /** Undefined for a record whose id is no image id (never made by the tools that share this store). */

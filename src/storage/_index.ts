@@ -2,7 +2,11 @@ import type { Digest } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Layout } from "./layout.ts";
 import { number, object, type RawRecord, RecordTable, strings, text } from "./_records.ts";
+import type { AdditionalStore } from "./_additional.ts";
+import { Homes } from "./_homes.ts";
+import { Places } from "./_places.ts";
 import type { StoreRoot } from "./_root.ts";
+import type { Stage } from "./_stage.ts";
 import { StoreLock } from "./_store_lock.ts";
 import type { Trash } from "./_trees.ts";
 import type { PresentLayer } from "./types.ts";
@@ -16,6 +20,13 @@ const INCOMPLETE_FLAG = "incomplete";
 /** Index of the volatile file in the tables that have one. */
 export const VOLATILE_FILE = 1;
 
+/** How a directory of layers is worked in: renames, deletions, and what this process has under way there. */
+export interface Area {
+  readonly root: StoreRoot;
+  readonly session: Stage;
+  readonly trash: Trash;
+}
+
 /**
  * The four tables of a store. Locks are taken in this order, as containers/storage does: layers, mounts, images,
  * containers.
@@ -27,12 +38,26 @@ export interface Index extends Disposable {
   readonly layers: RecordTable;
   readonly mounts: RecordTable;
   readonly images: RecordTable;
+  /** Images from before there was an image store. Its lock comes after that of `images`. */
+  readonly formerImages: RecordTable | undefined;
   readonly containers: RecordTable;
   readonly trash: Trash;
+  /** Where layers of images go: the image store, or the graph root as well. */
+  readonly imageArea: Area;
+  readonly places: Places;
+  readonly homes: Homes;
 }
 
-export function openIndex(layout: Layout, options: Pick<Index, "root" | "logger" | "trash">): Index {
-  const { root, logger, trash } = options;
+export function openIndex(
+  layout: Layout,
+  options: {
+    readonly own: Area;
+    readonly imageArea: Area;
+    readonly additional: readonly AdditionalStore[];
+    readonly logger: Logger;
+  },
+): Index {
+  const { own: { root, trash }, imageArea, additional, logger } = options;
   using locks = new DisposableStack();
   const table = (lockPath: string, files: ConstructorParameters<typeof RecordTable>[1]): RecordTable =>
     new RecordTable(locks.use(new StoreLock(lockPath, logger)), files);
@@ -43,14 +68,20 @@ export function openIndex(layout: Layout, options: Pick<Index, "root" | "logger"
   const mounts = table(`${layout.runLayers}/mountpoints.lock`, [
     { path: `${layout.runLayers}/mountpoints.json`, durable: false },
   ]);
-  const images = table(`${layout.images}/images.lock`, [{ path: `${layout.images}/images.json`, durable: true }]);
+  const imageTable = (directory: string): RecordTable =>
+    table(`${directory}/images.lock`, [{ path: `${directory}/images.json`, durable: true }]);
+  const images = imageTable(layout.images);
+  const formerImages = layout.formerImages === undefined ? undefined : imageTable(layout.formerImages);
   const containers = table(`${layout.containers}/containers.lock`, [
     { path: `${layout.containers}/containers.json`, durable: true },
     { path: `${layout.containers}/volatile-containers.json`, durable: false },
   ]);
   const held = locks.move();
   const close = (): void => held.dispose();
-  return { layout, root, logger, layers, mounts, images, containers, trash, [Symbol.dispose]: close };
+  const tables = { layers, mounts, images, formerImages, containers };
+  const places = new Places(layout, additional.map((store) => store.root));
+  const homes = new Homes(layout, tables, additional);
+  return { ...tables, layout, root, logger, trash, imageArea, places, homes, [Symbol.dispose]: close };
 }
 
 /** Whether a layer's creation was not finished: containers/storage deletes such a layer when it next writes. */

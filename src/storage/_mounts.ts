@@ -58,7 +58,8 @@ export async function mountImage(
 ): Promise<string> {
   using layers = await beginMount(index, options);
   const layerId = await topLayerOf(index, imageId, options);
-  if (layerId === undefined || layers.get(layerId) === undefined) {
+  const recorded = layerId !== undefined && (layers.get(layerId) ?? (await index.homes.foreignLayers()).get(layerId));
+  if (layerId === undefined || recorded === undefined) {
     throw new NotFoundError(`top layer of image ${imageId}`, layerId ?? "");
   }
   return (await mountCounted(index, layerId, { ...options, readonly: true, volatile: false, mountLabel: "" })).path;
@@ -81,7 +82,7 @@ export async function mountImageMapped(
 ): Promise<boolean> {
   const layerId = await topLayerOf(index, imageId, options);
   if (layerId === undefined) throw new NotFoundError(`top layer of image ${imageId}`, "");
-  return await mountMappedView(index.layout, layerId, options);
+  return await mountMappedView(index, layerId, options);
 }
 
 /** Where the owners were changed once, they stay so: a second change would map mapped ids again. */
@@ -161,9 +162,10 @@ interface MountChoice extends Waiting, MappedMount {
 /** Runs under the lock of the layers: containers/storage rewrites the mounts under that one too. */
 async function mountCounted(index: Index, layerId: string, choice: MountChoice): Promise<Mounted> {
   using mounts = await index.mounts.begin(choice);
-  const merged = `${index.layout.layer(layerId)}/merged`;
-  const mounted = await isLayerMounted(index.layout, layerId);
-  const mapped = mounted || (await mountLayer(index.layout, layerId, choice)).mapped;
+  const directory = await index.places.mountDirectory(layerId);
+  const merged = `${directory}/merged`;
+  const mounted = await isLayerMounted(directory);
+  const mapped = mounted || (await mountLayer(index, layerId, choice)).mapped;
   const before = mounted ? number(mounts.get(layerId) ?? {}, "count") ?? 0 : 0;
   mounts.put({ id: layerId, path: merged, count: before + 1 });
   try {
@@ -189,9 +191,10 @@ async function unmountCounted(
     await mounts.save();
     return false;
   }
-  const directory = index.layout.layer(layerId);
-  if (await isLayerMounted(index.layout, layerId)) await unmount(`${directory}/merged`, { detach: force });
-  await clearVolatileMark(`${directory}/work/work/incompat`);
+  const directory = await index.places.mountDirectory(layerId);
+  if (await isLayerMounted(directory)) await unmount(`${directory}/merged`, { detach: force });
+  if (index.places.isOwn(directory)) await clearVolatileMark(`${directory}/work/work/incompat`);
+  else await Deno.remove(directory, { recursive: true }).catch(() => {});
   mounts.remove(layerId);
   await mounts.save();
   return true;
@@ -199,9 +202,7 @@ async function unmountCounted(
 
 /** @throws NotFoundError when the image is not there; undefined when it has no layers */
 export async function topLayerOf(index: Index, imageId: string, options: Waiting): Promise<string | undefined> {
-  const image = (await index.images.read(options)).get(imageId);
-  if (image === undefined) throw new NotFoundError("image", imageId);
-  return text(image, "layer");
+  return await index.homes.topLayer(imageId, options);
 }
 
 async function recordOf(index: Index, id: string, options: Waiting): Promise<RawRecord> {

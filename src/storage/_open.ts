@@ -37,7 +37,20 @@ export async function prepareRoots(
   ];
   for (const directory of directories) await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   await Deno.mkdir(layout.links, { recursive: true, mode: 0o755 });
+  await prepareImageStore(layout, options.logger);
   await makePrivate(layout.overlay);
+}
+
+async function prepareImageStore(layout: Layout, logger: Logger): Promise<void> {
+  const { forImages, formerImages } = layout;
+  if (formerImages === undefined) return;
+  const layers = `${forImages.root}/overlay-layers`;
+  for (const directory of [forImages.overlay, forImages.temporary, layers, layout.images, formerImages]) {
+    await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
+  }
+  await Deno.mkdir(forImages.links, { recursive: true, mode: 0o755 });
+  // The records stay below the graph root; tools that take the image store for an additional one want to lock this.
+  new StoreLock(`${layers}/layers.lock`, logger)[Symbol.dispose]();
 }
 
 /**

@@ -2,7 +2,8 @@ import { atStage, DataLossError } from "../base/errors.ts";
 import { isErrno } from "../linux/errno.ts";
 import { mountOverlay, type OverlayRequest } from "../linux/mount.ts";
 import { mapLowers } from "./_id_maps.ts";
-import type { Layout } from "./layout.ts";
+import type { LayerRoot, Layout } from "./layout.ts";
+import type { Places } from "./_places.ts";
 import type { StoreRoot } from "./_root.ts";
 import { codeOf, makeDirectory, settleAll } from "./_trees.ts";
 
@@ -43,8 +44,8 @@ export interface PreparedLayer {
  *
  * @throws DataLossError when the layer's directory is not there or has no short name
  */
-export async function parentLayer(layout: Layout, id: string): Promise<ParentLayer> {
-  const directory = layout.layer(id);
+export async function parentLayer(places: Places, id: string): Promise<ParentLayer> {
+  const directory = await places.layer(id);
   try {
     const [info, link, lower] = await Promise.all([
       Deno.lstat(`${directory}/diff`),
@@ -91,29 +92,28 @@ export async function prepareLayer(
 
 /** Puts a prepared layer in its place, with its short name. */
 export async function installLayer(
-  store: { readonly layout: Layout; readonly root: StoreRoot },
+  area: { readonly place: LayerRoot; readonly root: StoreRoot },
   id: string,
   prepared: PreparedLayer,
 ): Promise<void> {
-  const { layout, root } = store;
+  const { place, root } = area;
   await settleAll([
-    Deno.symlink(`../${id}/diff`, `${layout.links}/${prepared.link}`),
-    root.rename(prepared.directory, layout.layer(id)),
+    Deno.symlink(`../${id}/diff`, `${place.links}/${prepared.link}`),
+    root.rename(prepared.directory, `${place.overlay}/${id}`),
   ]);
 }
 
 /** Removes the short name of a layer whose directory is still in place. */
-export async function removeLink(layout: Layout, id: string): Promise<void> {
-  const link = await readOptional(`${layout.layer(id)}/link`);
+export async function removeLink(place: LayerRoot, id: string): Promise<void> {
+  const link = await readOptional(`${place.overlay}/${id}/link`);
   if (link === undefined || !/^[A-Z0-9]{1,64}$/.test(link.trim())) return;
-  await Deno.remove(`${layout.links}/${link.trim()}`).catch((error) => {
+  await Deno.remove(`${place.links}/${link.trim()}`).catch((error) => {
     if (codeOf(error) !== "ENOENT") throw error;
   });
 }
 
-/** Whether an overlay is mounted on the layer's `merged`: it has a device number of its own then. */
-export async function isLayerMounted(layout: Layout, id: string): Promise<boolean> {
-  const directory = layout.layer(id);
+/** Whether an overlay is mounted on the directory's `merged`: it has a device number of its own then. */
+export async function isLayerMounted(directory: string): Promise<boolean> {
   try {
     const [merged, layer] = await Promise.all([Deno.lstat(`${directory}/merged`), Deno.lstat(directory)]);
     return merged.dev !== layer.dev;
@@ -124,9 +124,15 @@ export async function isLayerMounted(layout: Layout, id: string): Promise<boolea
 }
 
 /** What a layer stands on, the upper ones first. */
-export async function lowerDirectories(layout: Layout, id: string): Promise<string[]> {
-  const lower = await readOptional(`${layout.layer(id)}/lower`) ?? "";
-  return lower.split(":").filter((link) => link !== "").map((link) => `${layout.overlay}/${link}`);
+export async function lowerDirectories(places: Places, id: string): Promise<string[]> {
+  const lower = await readOptional(`${await places.layer(id)}/lower`) ?? "";
+  return await Promise.all(lower.trim().split(":").filter((link) => link !== "").map((link) => places.lower(link)));
+}
+
+/** What mounting needs of the store. */
+interface MountStore {
+  readonly layout: Layout;
+  readonly places: Places;
 }
 
 export interface LayerMountOptions {
@@ -144,17 +150,19 @@ export interface LayerMountOptions {
  * @returns the path, and whether ids are shown as asked
  */
 export async function mountLayer(
-  layout: Layout,
+  store: MountStore,
   id: string,
   options: LayerMountOptions,
 ): Promise<{ readonly path: string; readonly mapped: boolean }> {
-  const directory = layout.layer(id);
-  const lowers = await lowersOf(layout, id);
+  const { layout, places } = store;
+  const directory = await places.layer(id);
+  const lowers = await lowersOf(places, id);
   const { userNamespace } = options;
   await using mapped = userNamespace === undefined
     ? undefined
     : await mapLowers(lowers, { place: `${directory}/mapped`, userNamespace });
-  const path = `${directory}/merged`;
+  const path = `${await places.mountDirectory(id)}/merged`;
+  if (!places.isOwn(path)) await Deno.mkdir(path, { recursive: true, mode: 0o700 });
   const parts = options.readonly ? { lower: [`${directory}/diff`, ...lowers] } : {
     lower: mapped?.paths ?? lowers,
     upper: `${directory}/diff`,
@@ -171,7 +179,7 @@ export async function mountLayer(
  * @returns whether ids are shown as asked
  */
 export async function mountMappedView(
-  layout: Layout,
+  { layout, places }: MountStore,
   id: string,
   { target, userNamespace, mountOptions }: {
     readonly target: string;
@@ -179,7 +187,7 @@ export async function mountMappedView(
     readonly mountOptions: readonly string[];
   },
 ): Promise<boolean> {
-  const layers = [`${layout.layer(id)}/diff`, ...await lowersOf(layout, id)];
+  const layers = [`${await places.layer(id)}/diff`, ...await lowersOf(places, id)];
   await using mapped = await mapLowers(layers, { place: `${target}.mapped`, userNamespace });
   const base = mapped === undefined ? layout.overlay : `${target}.mapped`;
   const request = { target, base, lower: mapped?.paths ?? layers };
@@ -188,13 +196,14 @@ export async function mountMappedView(
 }
 
 /** The directories below a layer, topmost first; at least one. */
-async function lowersOf(layout: Layout, id: string): Promise<string[]> {
-  const directory = layout.layer(id);
-  const lower = await lowerDirectories(layout, id);
+async function lowersOf(places: Places, id: string): Promise<string[]> {
+  const lower = await lowerDirectories(places, id);
   if (lower.length > DEPTH_LIMIT) throw new DataLossError(`layer ${id} has more than ${DEPTH_LIMIT} layers below it`);
   if (lower.length > 0) return lower;
-  await Deno.mkdir(`${directory}/empty`, { mode: 0o700, recursive: true });
-  return [`${directory}/empty`];
+  // A layer of a read-only store has no room for it.
+  const empty = `${await places.mountDirectory(id)}/empty`;
+  await Deno.mkdir(empty, { mode: 0o700, recursive: true });
+  return [empty];
 }
 
 async function mountChecked(

@@ -191,7 +191,8 @@ function loaded(token: string, records: ReadonlyMap<string, Located>): Loaded {
   return { token, records, view: new Map([...records].map(([id, located]) => [id, located.record])) };
 }
 
-async function readRecords(path: string): Promise<RawRecord[]> {
+/** The records of one file; none when it is not there. @throws DataLossError when it is damaged */
+export async function readRecords(path: string): Promise<RawRecord[]> {
   let content: string;
   try {
     content = await Deno.readTextFile(path);

@@ -1,6 +1,7 @@
 import { FailedPreconditionError, NotFoundError } from "../base/errors.ts";
 import { chainOf, type Index, topLayers } from "./_index.ts";
 import { removeLink } from "./_overlay.ts";
+import { readOnly } from "./_image_names.ts";
 import { number, type RawRecord, type RecordTransaction, strings, text } from "./_records.ts";
 import type { Stage } from "./_stage.ts";
 import { codeOf, detachBelow, removeTree } from "./_trees.ts";
@@ -30,84 +31,48 @@ export async function deleteImage(
   using layers = await index.layers.begin(options);
   const mounts = await index.mounts.read(options);
   using images = await index.images.begin(options);
-  const image = images.get(id);
-  if (image === undefined) throw new NotFoundError("image", id);
+  using former = await index.formerImages?.begin(options);
+  const tables = former === undefined ? [images] : [images, former];
+  const found = tables.map((table) => table.get(id)).filter((record) => record !== undefined);
+  if (found.length === 0) throw await absent(index, id, options);
+  const tops = found.flatMap(topLayers);
   const containers = await index.containers.read(options);
-  const users = [...containers.values()].filter((container) => text(container, "image") === id);
-  if (users.length > 0) {
-    const list = users.slice(0, 5).map((container) => text(container, "id")).join(", ");
+  checkUnused(id, tops, { containers: containers.values(), mounts: mounts.values() });
+  for (const table of tables) table.remove(id);
+  const left = tables.flatMap((table) => [...table.values()]);
+  const roots = { images: left, containers: containers.values(), mounts: mounts.values() };
+  const unused = unusedLayers(layers, tops, roots);
+  if (unused.length > 0) await options.session.noteReap(unused);
+  for (const table of tables) await table.save();
+  await dropLayers(index, layers, unused);
+  await index.imageArea.trash.discard(index.layout.image(id));
+  if (index.layout.formerImages !== undefined) await index.trash.discard(`${index.layout.formerImages}/${id}`);
+}
+
+/** @throws FailedPreconditionError when a container uses the image or it is mounted */
+function checkUnused(id: string, tops: readonly string[], users: Omit<Roots, "images">): void {
+  const containers = [...users.containers].filter((container) => text(container, "image") === id);
+  if (containers.length > 0) {
+    const list = containers.slice(0, 5).map((container) => text(container, "id")).join(", ");
     throw new FailedPreconditionError(
-      `image ${id} is used by ${users.length} container(s) (${list}): remove them first`,
+      `image ${id} is used by ${containers.length} container(s) (${list}): remove them first`,
     );
   }
-  const mounted = mountedIds(mounts.values());
-  if (topLayers(image).some((layer) => mounted.has(layer))) {
+  const mounted = mountedIds(users.mounts);
+  if (tops.some((layer) => mounted.has(layer))) {
     throw new FailedPreconditionError(`image ${id} is mounted: unmount it first`);
   }
-  images.remove(id);
-  const roots = { images: images.values(), containers: containers.values(), mounts: mounts.values() };
-  const unused = unusedLayers(layers, topLayers(image), roots);
-  if (unused.length > 0) await options.session.noteReap(unused);
-  await images.save();
-  await dropLayers(index, layers, unused);
-  await index.trash.discard(index.layout.image(id));
 }
 
-/**
- * Takes names from an image; those that it does not have are passed over. The image stays, even without a name.
- *
- * @throws NotFoundError when there is no such image
- */
-export async function removeNames(
-  index: Index,
-  id: string,
-  options: Waiting & { names: readonly string[] },
-): Promise<void> {
-  using images = await index.images.begin(options);
-  const image = images.get(id);
-  if (image === undefined) throw new NotFoundError("image", id);
-  const left = strings(image, "names").filter((name) => !options.names.includes(name));
-  if (left.length === strings(image, "names").length) return;
-  images.put({ ...image, id, names: left });
-  await images.save();
+async function absent(index: Index, id: string, options: Waiting): Promise<Error> {
+  const elsewhere = await index.homes.find(id, options);
+  return elsewhere === undefined ? new NotFoundError("image", id) : readOnly(id, elsewhere.home);
 }
 
-/**
- * Gives names to an image, taking them from whatever image has them.
- *
- * @throws NotFoundError when there is no such image
- */
-export async function addNames(
-  index: Index,
-  id: string,
-  options: Waiting & { names: readonly string[] },
-): Promise<void> {
-  using images = await index.images.begin(options);
-  const image = images.get(id);
-  if (image === undefined) throw new NotFoundError("image", id);
-  takeNames(images, id, options.names);
-  images.put(withNames({ ...image, id }, options.names));
-  await images.save();
-}
-
-/** Removes `names` from all images but `id`. */
-export function takeNames(images: RecordTransaction, id: string, names: readonly string[]): void {
-  for (const other of [...images.values()]) {
-    const otherId = text(other, "id") ?? "";
-    const own = strings(other, "names");
-    const left = own.filter((name) => !names.includes(name));
-    if (otherId !== id && left.length < own.length) images.put({ ...other, id: otherId, names: left });
-  }
-}
-
-/** The record with `names` in front of those that it has, in its history too. */
-export function withNames<R extends RawRecord>(image: R, names: readonly string[]): R {
-  if (names.length === 0) return image;
-  return {
-    ...image,
-    names: [...new Set([...names, ...strings(image, "names")])],
-    "names-history": [...new Set([...names, ...strings(image, "names-history")])],
-  };
+/** The images that use layers of this store. */
+export async function ownImages(index: Index): Promise<readonly RawRecord[]> {
+  const tables = [await index.images.read(), await index.formerImages?.read() ?? new Map<string, RawRecord>()];
+  return tables.flatMap((records) => [...records.values()]);
 }
 
 /** Removes from the table those of `candidates` that no image, container, child or mount needs, with what is below. */
@@ -134,15 +99,19 @@ export function unusedLayers(layers: RecordTransaction, candidates: readonly str
 export async function dropLayers(index: Index, layers: RecordTransaction, ids: readonly string[]): Promise<void> {
   for (const id of ids) layers.remove(id);
   await layers.save();
-  if (ids.length > 0) await detachBelow(ids.map((id) => index.layout.layer(id)));
+  const overlays = index.layout.layerRoots.map((place) => place.overlay);
+  if (ids.length > 0) await detachBelow(ids.flatMap((id) => overlays.map((overlay) => `${overlay}/${id}`)));
   for (const id of ids) await discardLayer(index, id);
 }
 
 /** Makes everything of a layer on disk vanish; nothing may be mounted below it, and the record must be gone. */
 export async function discardLayer(index: Index, id: string): Promise<void> {
-  const { layout, trash } = index;
-  await removeLink(layout, id);
-  await trash.discard(layout.layer(id));
+  const { layout, trash, imageArea } = index;
+  for (const [place, bin] of [[layout.forImages, imageArea.trash], [layout.own, trash]] as const) {
+    await removeLink(place, id);
+    await bin.discard(`${place.overlay}/${id}`);
+    if (layout.own === layout.forImages) break;
+  }
   await removeTree(`${layout.layers}/${id}`);
   await Deno.remove(layout.tarSplit(id)).catch((error) => {
     if (codeOf(error) !== "ENOENT") throw error;

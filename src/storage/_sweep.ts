@@ -16,18 +16,32 @@ export async function sweep(index: Index, options: { readonly signal?: AbortSign
   using mounts = await index.mounts.begin(options);
   using images = await index.images.begin(options);
   using containers = await index.containers.begin(options);
-  const stages = await abandonedStages(index.root);
+  const places = index.imageArea.root === index.root ? [index.root] : [index.root, index.imageArea.root];
+  const stages = (await Promise.all(places.map(abandonedStages))).flat();
   const stale = staleLayers(layers, containers);
   for (const id of stale) layers.remove(id);
-  const roots = { images: images.values(), containers: containers.values(), mounts: mounts.values() };
-  stale.push(...unusedLayers(layers, stages.flatMap((stage) => stage.reap), roots));
+  const former = await index.formerImages?.read(options);
+  const used = [...images.values(), ...former?.values() ?? []];
+  const roots = { images: used, containers: containers.values(), mounts: mounts.values() };
+  const noted = stages.flatMap((stage) => stage.reap);
+  stale.push(...unusedLayers(layers, noted, roots));
   await dropLayers(index, layers, stale);
+  await dropNoted(index, layers, noted);
   const orphans = await dropOrphans(index, { layers, images, containers });
   const links = await repairLinks(index, layers);
   const gone = stages.map((stage) => stage.directory);
   if (gone.length > 0) await detachBelow(gone);
   for (const path of gone) await index.trash.discard(path);
   return { stages: stages.length, orphanDirectories: orphans, layers: stale.length, links };
+}
+
+/**
+ * In the image store only what a stage had noted is taken for an orphan: stores of other graph roots may have layers
+ * there that this one knows nothing of.
+ */
+async function dropNoted(index: Index, layers: RecordTransaction, noted: readonly string[]): Promise<void> {
+  if (index.layout.own === index.layout.forImages) return;
+  for (const id of noted) if (isId(id) && layers.get(id) === undefined) await discardLayer(index, id);
 }
 
 function staleLayers(layers: RecordTransaction, containers: RecordTransaction): string[] {

@@ -1,16 +1,19 @@
 import { lowerDirectories } from "./_overlay.ts";
 import { NotFoundError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
 import { type Digest, type HostPath, type ImageId, parseHostPath } from "../base/ids.ts";
 import { commitImage } from "./_commit.ts";
 import { createContainer, deleteContainer, describeContainer } from "./_containers.ts";
 import { ImageCatalog, MANIFEST_KEY } from "./_images.ts";
-import { findChain, type Index, openIndex } from "./_index.ts";
-import { Layout } from "./layout.ts";
+import { openAdditional } from "./_additional.ts";
+import { type Area, findChain, type Index, openIndex } from "./_index.ts";
+import { type LayerRoot, Layout } from "./layout.ts";
 import { mountContainer, mountImage, mountImageMapped, unmountContainer, unmountImage } from "./_mounts.ts";
 import { prepareRoots } from "./_open.ts";
 import { number, text } from "./_records.ts";
 import { StoreRoot } from "./_root.ts";
-import { addNames, deleteImage, removeNames } from "./_removal.ts";
+import { addNames, removeNames } from "./_image_names.ts";
+import { deleteImage } from "./_removal.ts";
 import { Stage } from "./_stage.ts";
 import { sweep } from "./_sweep.ts";
 import { codeOf, Trash } from "./_trees.ts";
@@ -33,6 +36,14 @@ interface Waiting {
   readonly signal?: AbortSignal;
 }
 
+async function openArea(stack: AsyncDisposableStack, place: LayerRoot, logger: Logger): Promise<Area> {
+  const root = await StoreRoot.open(place, logger);
+  stack.defer(() => root[Symbol.dispose]());
+  const session = stack.use(await Stage.create(root));
+  const rename = (from: string, to: string): Promise<void> => root.rename(from, to);
+  return { root, session, trash: stack.use(new Trash({ directory: session.directory, rename, logger })) };
+}
+
 /**
  * A containers/storage overlay store, shared with podman, buildah, skopeo and CRI-O: their locks are honoured, their
  * writes are seen, and what they put into records is kept.
@@ -42,17 +53,22 @@ interface Waiting {
  * writes waits for locks, which `signal` ends.
  */
 export class Store implements AsyncDisposable {
+  /** What `open` found and put right. */
+  readonly swept: SweepReport;
+  private readonly meter: UsageMeter;
   readonly #catalog: ImageCatalog;
+  readonly #held: AsyncDisposableStack;
 
   private constructor(
     private readonly options: StoreOptions,
     private readonly index: Index,
     private readonly session: Stage,
-    private readonly meter: UsageMeter,
-    /** What `open` found and put right. */
-    readonly swept: SweepReport,
+    opened: { readonly meter: UsageMeter; readonly swept: SweepReport; readonly held: AsyncDisposableStack },
   ) {
     this.#catalog = new ImageCatalog(index);
+    this.meter = opened.meter;
+    this.swept = opened.swept;
+    this.#held = opened.held;
   }
 
   /**
@@ -61,23 +77,21 @@ export class Store implements AsyncDisposable {
    */
   static async open(options: StoreOptions, waiting: Waiting = {}): Promise<Store> {
     const { logger } = options;
-    const layout = new Layout(options.graphRoot, options.runRoot);
+    const layout = new Layout(options.graphRoot, options.runRoot, options.imageStore);
     await prepareRoots(layout, { logger, ...waiting });
     await using stack = new AsyncDisposableStack();
-    const root = await StoreRoot.open(layout, logger);
-    stack.defer(() => root[Symbol.dispose]());
-    const session = stack.use(await Stage.create(root));
+    const own = await openArea(stack, layout.own, logger);
+    const imageArea = layout.forImages === layout.own ? own : await openArea(stack, layout.forImages, logger);
+    const additional = (options.additionalStores ?? []).filter((path) => path !== options.graphRoot)
+      .map((path) => openAdditional(path, logger));
     const meter = stack.use(new UsageMeter(logger));
-    const rename = (from: string, to: string): Promise<void> => root.rename(from, to);
-    const trash = stack.use(new Trash({ directory: session.directory, rename, logger }));
-    const index = openIndex(layout, { root, logger, trash });
+    const index = openIndex(layout, { own, imageArea, additional, logger });
     stack.defer(() => index[Symbol.dispose]());
     const swept = await sweep(index, waiting);
     if (Object.values(swept).some((count) => count > 0)) {
       logger.info("removed what an unclean stop left in the store", { ...swept });
     }
-    stack.move();
-    return new Store(options, index, session, meter, swept);
+    return new Store(options, index, own.session, { meter, swept, held: stack.move() });
   }
 
   /** All images; from memory while no other program writes. */
@@ -105,15 +119,16 @@ export class Store implements AsyncDisposable {
 
   /** The leading layers of a chain of diff IDs (base first) that are here already and need no download. */
   async presentLayers(chain: readonly Digest[], options: Waiting = {}): Promise<readonly PresentLayer[]> {
-    const found = await findChain(await this.index.layers.read(options), chain);
-    const exist = await Promise.all(found.map((layer) => this.#exists(`${this.index.layout.layer(layer.id)}/diff`)));
+    const { homes, places } = this.index;
+    const found = await findChain(await homes.layers(options), chain);
+    const exist = await Promise.all(found.map(async ({ id }) => await this.#exists(`${await places.layer(id)}/diff`)));
     const lost = exist.findIndex((there) => !there);
     return lost === -1 ? found : found.slice(0, lost);
   }
 
   /** Room for one pull, on the store's own file system. */
   stage(): Promise<LayerStage> {
-    return Stage.create(this.index.root);
+    return Stage.create(this.index.imageArea.root);
   }
 
   /**
@@ -149,7 +164,8 @@ export class Store implements AsyncDisposable {
 
   /** @throws AlreadyExistsError for a taken id or name; NotFoundError when the image is not there */
   createContainer(creation: ContainerCreation, options: Waiting = {}): Promise<StoredContainer> {
-    return createContainer(this.index, creation, { ...options, session: this.session });
+    const lasting = this.options.volatile === false ? { volatile: false } : {};
+    return createContainer(this.index, { ...creation, ...lasting }, { ...options, session: this.session });
   }
 
   /** Mounts the root file system, or counts one more user of the mount. @throws NotFoundError */
@@ -220,7 +236,7 @@ export class Store implements AsyncDisposable {
     if (layerId === undefined) throw new NotFoundError("container", containerId);
     const { layout } = this.index;
     const upper = `${layout.layer(layerId)}/diff`;
-    return { upper, lowers: await lowerDirectories(layout, layerId) };
+    return { upper, lowers: await lowerDirectories(this.index.places, layerId) };
   }
 
   /** What the writable layer takes on disk, at most about ten seconds old. @throws NotFoundError */
@@ -236,12 +252,12 @@ export class Store implements AsyncDisposable {
    * counts as none).
    */
   async imageFilesystem(): Promise<FilesystemUsage> {
-    const { layout } = this.index;
+    const { layout, places } = this.index;
     let usedBytes = 0;
     let inodesUsed = 0;
     const paths = new Set<string>();
     for (const [id, layer] of await this.index.layers.read()) {
-      const path = `${layout.layer(id)}/diff`;
+      const path = `${await places.layer(id)}/diff`;
       paths.add(path);
       const sizeBytes = number(layer, "diff-size");
       if (sizeBytes === undefined) continue;
@@ -249,20 +265,25 @@ export class Store implements AsyncDisposable {
       inodesUsed += this.meter.peek(path)?.inodes ?? 0;
     }
     this.meter.retain(paths);
-    return { path: parseHostPath(layout.images), usedBytes, inodesUsed };
+    return { path: parseHostPath(layout.images), usedBytes, inodesUsed, ...await this.#containerFilesystem() };
+  }
+
+  /** Where there is an image store, containers are on another file system than images. */
+  async #containerFilesystem(): Promise<Pick<FilesystemUsage, "containers">> {
+    const { layout } = this.index;
+    if (layout.own === layout.forImages) return {};
+    const { bytes, inodes } = await this.meter.measure(layout.overlay);
+    return { containers: { path: parseHostPath(layout.containers), usedBytes: bytes, inodesUsed: inodes } };
   }
 
   /** Waits until everything that was deleted is off the disk. */
   async settle(): Promise<void> {
     await this.index.trash.settle();
+    await this.index.imageArea.trash.settle();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    using _root = this.index.root;
-    await using _session = this.session;
-    await using _meter = this.meter;
-    using _index = this.index;
-    await this.settle();
+    await this.#held.disposeAsync();
   }
 
   async #exists(path: string): Promise<boolean> {

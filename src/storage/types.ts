@@ -8,6 +8,12 @@ export interface StoreOptions {
   readonly graphRoot: string;
   /** Volatile root, on tmpfs as a rule. Absolute. */
   readonly runRoot: string;
+  /** A separate directory for the images that are committed from now on; those below `graphRoot` stay usable. */
+  readonly imageStore?: string;
+  /** Roots of stores whose images and layers are used and never written, in the order in which they are asked. */
+  readonly additionalStores?: readonly string[];
+  /** False: containers outlast a power cut; see {@link ContainerCreation.volatile}. Default true. */
+  readonly volatile?: boolean;
   /** Options added to each overlay mount, such as `nodev` or `metacopy=on`; from `mountopt` of storage.conf. */
   readonly mountOptions?: readonly string[];
   /** False: the kernel cannot show mapped ids below an overlay, so owners are changed instead. Default true. */
@@ -34,6 +40,8 @@ export interface StoredImage {
   readonly sizeBytes: number;
   /** Undefined for an image without layers. */
   readonly topLayer: string | undefined;
+  /** Root of the read-only store that has it; absent: it can be removed. */
+  readonly readOnlyStore?: string;
 }
 
 /** How a layer was compressed where it came from. */
@@ -172,6 +180,8 @@ export interface FilesystemUsage {
   readonly path: HostPath;
   readonly usedBytes: number;
   readonly inodesUsed: number;
+  /** The file system of containers, where it is another one. */
+  readonly containers?: Omit<FilesystemUsage, "containers">;
 }
 
 /** What `open` found and put right. */

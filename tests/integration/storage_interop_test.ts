@@ -1,7 +1,7 @@
 /** One store, four programs: what skopeo, podman, buildah and we write, the others list, mount, run and remove. */
 import assert from "node:assert/strict";
 import { randomHex } from "../../src/base/ids.ts";
-import { commandResult, runCommand } from "../../src/linux/command.ts";
+import { commandResult } from "../../src/linux/command.ts";
 import type { Store } from "../../src/storage/store.ts";
 import {
   assertSound,
@@ -10,48 +10,11 @@ import {
   openStore,
   pullInto,
   type Roots,
-  type TestImage,
   withRoots,
-  writeLayout,
 } from "../unit/storage/store_fixture.ts";
+import { buildah, LIMITS, podman, podmanArgs, podmanDone, skopeoInto, storageName, tool } from "./storage_tools.ts";
 
 const NAME = "localhost/interop:1";
-const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes).trim();
-
-async function tool(argv: readonly string[]): Promise<string> {
-  const signal = AbortSignal.timeout(60_000);
-  return text((await runCommand(["/usr/bin/env", ...argv], { signal })).stdout);
-}
-
-const podmanArgs = (roots: Roots): string[] => [
-  "podman",
-  "--root",
-  roots.graphRoot,
-  "--runroot",
-  roots.runRoot,
-  "--tmpdir",
-  `${roots.directory}/libpod`,
-  "--storage-driver",
-  "overlay",
-  "--cgroup-manager",
-  "cgroupfs",
-  "--runtime",
-  "/usr/sbin/runc",
-];
-
-const podman = (roots: Roots, ...args: string[]): Promise<string> => tool([...podmanArgs(roots), ...args]);
-const buildah = (roots: Roots, ...args: string[]): Promise<string> =>
-  tool(["buildah", "--root", roots.graphRoot, "--runroot", roots.runRoot, "--storage-driver", "overlay", ...args]);
-const storageName = (roots: Roots, name: string): string =>
-  `containers-storage:[overlay@${roots.graphRoot}+${roots.runRoot}]${name}`;
-
-/** `skopeo copy` of an image into the store. */
-async function skopeoInto(roots: Roots, image: TestImage, name: string): Promise<void> {
-  const layout = `${roots.directory}/layout-${randomHex(4)}`;
-  await writeLayout(image, layout);
-  await tool(["skopeo", "--insecure-policy", "copy", "-q", `oci:${layout}`, storageName(roots, name)]);
-}
-
 const CONTENTS = [{ "etc/one": "1" }, { "etc/two": "2", "usr/share/x": "x" }];
 
 Deno.test("skopeo writes: we list it with podman's figures, mount, run on top of it, and delete it", async () => {
@@ -142,9 +105,7 @@ Deno.test("we write: podman and buildah list, mount, run and remove it", async (
     assert.ok(id !== undefined);
     await assert.rejects(store.deleteImage(id), /mounted/, "we see podman's mount");
     await podman(roots, "image", "umount", NAME);
-    // Explicit limits: podman's defaults ask for more than a machine without CAP_SYS_RESOURCE may give.
-    const limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"];
-    const run = ["run", "--rm", ...limits, "--network", "none", NAME, "/bin/sh", "-c", "cat /etc/one; echo -ran"];
+    const run = ["run", "--rm", ...LIMITS, "--network", "none", NAME, "/bin/sh", "-c", "cat /etc/one; echo -ran"];
     assert.equal(await podman(roots, ...run), "1-ran");
     const working = await buildah(roots, "from", "--pull-never", NAME);
     const listed = await store.containers();
@@ -187,12 +148,6 @@ async function churn(store: Store): Promise<void> {
     await store.mountContainer(id);
     await store.deleteContainer(id);
   }
-}
-
-/** podman leaves mounts of its own below the roots when it ran containers. */
-async function podmanDone(roots: Roots): Promise<void> {
-  const left = (await mountsBelow(roots.graphRoot)).filter((path) => path.includes("/overlay-containers/"));
-  for (const path of left) await tool(["umount", "-l", path]);
 }
 
 Deno.test("a tool that ends while nothing is mounted does not leave later mounts to be hidden", async () => {

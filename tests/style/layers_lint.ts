@@ -33,6 +33,7 @@ export const RANK: Readonly<Record<string, number>> = {
   "figures.ts": 7.2,
   "pod_observers.ts": 7.2,
   "checkpoints.ts": 7,
+  "open_store.ts": 7,
   "daemon.ts": 7.5,
   cli: 8,
 };

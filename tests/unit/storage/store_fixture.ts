@@ -9,7 +9,7 @@ import { unmount } from "../../../src/linux/mount.ts";
 import { isBelow, readMounts } from "../../../src/linux/mountinfo.ts";
 import { openLibraries } from "../../../src/linux/warm_up.ts";
 import { Store } from "../../../src/storage/store.ts";
-import type { LayerCommit } from "../../../src/storage/types.ts";
+import type { LayerCommit, StoreOptions } from "../../../src/storage/types.ts";
 
 openLibraries();
 
@@ -42,8 +42,9 @@ export async function withStore(body: (store: Store, roots: Roots) => Promise<vo
   });
 }
 
-export function openStore(roots: Roots): Promise<Store> {
-  return Store.open({ graphRoot: roots.graphRoot, runRoot: roots.runRoot, logger: silentLogger });
+export function openStore(roots: Roots, options: Partial<StoreOptions> = {}): Promise<Store> {
+  const { graphRoot, runRoot } = roots;
+  return Store.open({ graphRoot, runRoot, logger: silentLogger, ...options });
 }
 
 export async function mountsBelow(directory: string): Promise<string[]> {
@@ -96,6 +97,11 @@ export async function makeImage(
     const blob = new Uint8Array(gzipSync(tar));
     layers.push({ tarPath, diffId: sha256(tar), blob, digest: sha256(blob), sizeBytes: tar.length });
   }
+  return imageOf(layers);
+}
+
+/** An image of these layers, base first. */
+export function imageOf(layers: readonly TestLayer[]): TestImage {
   const config = encode({
     architecture: "amd64",
     os: "linux",
