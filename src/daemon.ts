@@ -202,12 +202,13 @@ function holdLock(path: string): Disposable {
 }
 
 /** Empty options mean the files that all tools of this family use. */
-function imagesOptions({ image, process }: Config): ImagesOptions {
+function imagesOptions({ image, process, runtime }: Config): ImagesOptions {
   const { signaturePolicy, globalAuthFile, shortNameMode } = image;
   return {
     environment: Deno.env.toObject(),
     registriesFile: process.registriesConf,
     registriesDirectory: process.registriesConfDir,
+    decryptionKeysPath: runtime.decryptionKeysPath,
     pinnedImages: [...image.pinnedImages, image.pauseImage],
     // Empty: what registries.conf says.
     ...(shortNameMode === "" ? {} : { shortNameMode: shortNameMode as ShortNameMode }),

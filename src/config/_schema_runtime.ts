@@ -30,7 +30,6 @@ export const RUNTIME = {
   decryptionKeysPath: text("decryption_keys_path", "/etc/crio/keys/", {
     env: false,
     reload: true,
-    built: false,
     doc: "Directory of private keys for encrypted images.",
   }),
   additionalArtifactStores: list("additional_artifact_stores", [], {

@@ -6,6 +6,8 @@ import type { ImageCommit, LayerCommit, LayerStage, PresentLayer } from "../stor
 import { credentialsFromFiles } from "./auth/auth_file.ts";
 import { type Credentials, registryKey } from "./auth/credentials.ts";
 import { proxySettings } from "./distribution/proxy.ts";
+import { type LayerKey, openLayerKeys } from "./encryption/layer_keys.ts";
+import { isEncrypted } from "./manifest/documents.ts";
 import { hostPlatform } from "./manifest/platform.ts";
 import { checkPolicy, loadPolicy } from "./policy.ts";
 import type { PullTracker } from "./progress/pull_tracker.ts";
@@ -16,6 +18,8 @@ import { canonical, domainOf, type ImageReference } from "./reference.ts";
 import { candidates, type Endpoint, endpointsOf } from "./registries/endpoints.ts";
 import { loadRegistries, type RegistriesConfig, type ShortNameMode } from "./registries/registries_conf.ts";
 import { type CheckedImage, checkLayers, checkResolved } from "./resolved_image.ts";
+
+const DEFAULT_KEYS_PATH = "/etc/crio/keys";
 
 /** What a pull needs of the store. */
 export interface PullStore {
@@ -40,6 +44,8 @@ export interface PullSettings {
   readonly policyFile?: string;
   /** `global_auth_file`. */
   readonly globalAuthFile?: string;
+  /** `decryption_keys_path`. Default: that of CRI-O. */
+  readonly decryptionKeysPath?: string;
   readonly certificateDirectories?: readonly string[];
   /** Longest silence of a registry, milliseconds. Default 60,000. */
   readonly stallTimeoutMs?: number;
@@ -147,6 +153,7 @@ export class ImagePull {
     let stage: LayerStage | undefined;
     const plan: PullHooks["plan"] = async (resolved) => {
       image = checkResolved(resolved, reference.digest);
+      const keys = await openLayerKeys(image.layers, this.settings.decryptionKeysPath ?? DEFAULT_KEYS_PATH);
       present = await store.presentLayers(image.diffIds, { signal });
       const total = image.layers.length;
       pull.resolved({ ...image, endpoint: resolved.endpoint, present: present.length, imageBytes: imageBytes(image) });
@@ -154,7 +161,7 @@ export class ImagePull {
       warnOfPlatform(image, { job, log });
       if (present.length >= total) return [];
       stage = stack.use(await store.stage());
-      return await targets(stage, { from: present.length, count: total });
+      return await targets(stage, { from: present.length, count: total, keys });
     };
     const results = await puller.pull(job, { signal, plan, progress: (progress) => pull.progress(progress) });
     if (image === undefined) throw new UnavailableError(`pull ${job.name}: the pull process said nothing`);
@@ -237,11 +244,13 @@ function imageBytes({ layers, config }: CheckedImage): number {
 
 async function targets(
   stage: LayerStage,
-  range: { readonly from: number; readonly count: number },
+  range: { readonly from: number; readonly count: number; readonly keys: ReadonlyMap<number, LayerKey> },
 ): Promise<readonly LayerTarget[]> {
   const list: LayerTarget[] = [];
   for (let index = range.from; index < range.count; index++) {
-    list.push({ index, directory: await stage.layerDirectory(index), tarSplitPath: stage.tarSplitPath(index) });
+    const key = range.keys.get(index);
+    const directory = await stage.layerDirectory(index);
+    list.push({ index, directory, tarSplitPath: stage.tarSplitPath(index), ...(key === undefined ? {} : { key }) });
   }
   return list;
 }
@@ -255,7 +264,11 @@ function layerCommits(
     const present = from.present[index];
     const result = from.results.get(index);
     if (diffId === undefined) return [];
-    const common = { diffId, digest: layer.digest, compressedSizeBytes: layer.sizeBytes };
+    // Others would take an encrypted blob's digest for leave to use the layer without its key.
+    const plainSize = present?.uncompressedSizeBytes ?? result?.uncompressedSizeBytes ?? 0;
+    const common = isEncrypted(layer)
+      ? { diffId, digest: diffId, compressedSizeBytes: plainSize }
+      : { diffId, digest: layer.digest, compressedSizeBytes: layer.sizeBytes };
     if (present !== undefined) {
       const uncompressedSizeBytes = present.uncompressedSizeBytes ?? 0;
       return [{
@@ -266,7 +279,8 @@ function layerCommits(
       }];
     }
     if (result === undefined) return [];
-    const { uncompressedSizeBytes, compression, hasRootEntry, uids, gids, inodes } = result;
+    const { uncompressedSizeBytes, hasRootEntry, uids, gids, inodes } = result;
+    const compression = isEncrypted(layer) ? "none" : result.compression;
     const source = { kind: "staged" as const, index, hasRootEntry, uids, gids, inodes };
     return [{ ...common, uncompressedSizeBytes, compression, source }];
   });

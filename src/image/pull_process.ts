@@ -11,6 +11,7 @@ import { restrictThread } from "../linux/privileges.ts";
 import { foreignSources } from "./distribution/foreign_urls.ts";
 import { Transports } from "./distribution/transports.ts";
 import { parseConfigSummary } from "./manifest/image_config.ts";
+import { DecryptingReader } from "./pull/decrypting_reader.ts";
 import { CountedReader, pullLayer } from "./pull/layer.ts";
 import { LineChannel } from "./pull/line_channel.ts";
 import type { LayerProgress } from "./progress/pull_status.ts";
@@ -162,9 +163,10 @@ class RunningJob {
       const diffId = diffIds[target.index];
       if (layer === undefined || diffId === undefined) throw new DataLossError(`there is no layer ${target.index}`);
       const elsewhere = foreignSources(layer.urls, first.host);
-      const source = new CountedReader(first.blob(layer, { signal, others, elsewhere }), (bytes) => {
+      const counted = new CountedReader(first.blob(layer, { signal, others, elsewhere }), (bytes) => {
         progress.add("downloaded", target.index, bytes);
       });
+      const source = target.key === undefined ? counted : new DecryptingReader(counted, target.key);
       const unpack = this.deps.unpackers.choose(layer.sizeBytes);
       const unpacking = (bytes: number): void => progress.add("unpacked", target.index, bytes);
       const result = await pullLayer({ source, digest: layer.digest, diffId, target, unpack, unpacking, signal });

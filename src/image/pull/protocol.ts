@@ -8,6 +8,7 @@ import type { ErrorKind } from "../../base/errors.ts";
 import type { Credentials } from "../auth/credentials.ts";
 import type { ProxySettings } from "../distribution/proxy.ts";
 import type { KeptCapability } from "../../linux/privileges.ts";
+import type { LayerKey } from "../encryption/layer_keys.ts";
 import type { Platform } from "../manifest/documents.ts";
 import type { LayerProgress } from "../progress/pull_status.ts";
 import type { Compression } from "./decompress.ts";
@@ -46,6 +47,8 @@ export interface LayerTarget {
   /** Existing and empty. */
   readonly directory: string;
   readonly tarSplitPath: string;
+  /** Of an encrypted layer. */
+  readonly key?: LayerKey;
 }
 
 /** What was found in the registry, in base64. */

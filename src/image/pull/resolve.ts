@@ -4,7 +4,7 @@ import { RegistryError } from "../distribution/registry_error.ts";
 import { RegistryHost } from "../distribution/registry_host.ts";
 import { type FetchedManifest, Repository } from "../distribution/repository.ts";
 import type { Transports } from "../distribution/transports.ts";
-import { type Descriptor, isEncrypted, type Manifest, parseManifest } from "../manifest/documents.ts";
+import { type Descriptor, type Manifest, parseManifest } from "../manifest/documents.ts";
 import { choosePlatform } from "../manifest/platform.ts";
 import type { PullEndpoint, PullJob } from "./protocol.ts";
 
@@ -101,10 +101,6 @@ async function withConfig(
     throw new UnimplementedError(
       `it is no container image but an artifact of ${JSON.stringify(manifest.artifactType)}`,
     );
-  }
-  const encrypted = manifest.layers.find(isEncrypted);
-  if (encrypted !== undefined) {
-    throw new UnimplementedError(`layer ${encrypted.digest} is encrypted, and this node has no keys to decrypt it`);
   }
   return { config: await from.repository.document(manifest.config, from.signal), layers: manifest.layers };
 }
