@@ -203,17 +203,19 @@ function holdLock(path: string): Disposable {
 
 /** Empty options mean the files that all tools of this family use. */
 function imagesOptions({ image, process, runtime }: Config): ImagesOptions {
-  const { signaturePolicy, globalAuthFile, shortNameMode } = image;
+  const { signaturePolicy, globalAuthFile, namespacedAuthDir, shortNameMode } = image;
+  const { registriesConf, registriesConfDir } = process;
   return {
     environment: Deno.env.toObject(),
-    registriesFile: process.registriesConf,
-    registriesDirectory: process.registriesConfDir,
+    ...(registriesConf === "" ? {} : { registriesFile: registriesConf }),
+    ...(registriesConfDir === "" ? {} : { registriesDirectory: registriesConfDir }),
     decryptionKeysPath: runtime.decryptionKeysPath,
     pinnedImages: [...image.pinnedImages, image.pauseImage],
     // Empty: what registries.conf says.
     ...(shortNameMode === "" ? {} : { shortNameMode: shortNameMode as ShortNameMode }),
     ...(signaturePolicy === "" ? {} : { policyFile: signaturePolicy }),
     ...(globalAuthFile === "" ? {} : { globalAuthFile }),
+    ...(namespacedAuthDir === "" ? {} : { namespacedAuthDirectory: namespacedAuthDir }),
   };
 }
 

@@ -85,7 +85,9 @@ function stopSignals(log: Log): Disposable & { readonly signal: AbortSignal } {
       controller.abort(new DOMException(`stopped by ${name}`, "AbortError"));
     });
   }
-  listen("SIGHUP", () => log.root.warn("SIGHUP: this version cannot reload its configuration; restart it instead"));
+  const hangup = "SIGHUP: this version cannot reload crio.conf; restart it instead. registries.conf, credentials and " +
+    "certificates are read anew for each pull";
+  listen("SIGHUP", () => log.root.warn(hangup));
   const open = listeners.move();
   return { signal: controller.signal, [Symbol.dispose]: () => open.dispose() };
 }

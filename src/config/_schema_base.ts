@@ -278,13 +278,13 @@ export const PROCESS = {
     check: oneOf("text", "json"),
     doc: "Format of the daemon's log: text or json.",
   }),
-  registriesConf: text("registries_conf", "/etc/containers/registries.conf", {
+  registriesConf: text("registries_conf", "", {
     hidden: true,
-    doc: "Path of registries.conf.",
+    doc: "Path of registries.conf. Empty: where containers-registries.conf(5) says.",
   }),
-  registriesConfDir: text("registries_conf_dir", "/etc/containers/registries.conf.d", {
+  registriesConfDir: text("registries_conf_dir", "", {
     hidden: true,
-    doc: "Directory of the files that are merged into registries.conf.",
+    doc: "Directory of the files that are merged into registries.conf. Empty: those beside it.",
   }),
   profile: off("profile", { built: false, doc: "Whether a profiling server is started." }),
   profilePort: integer("profile_port", 6060, {

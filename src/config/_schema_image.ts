@@ -12,7 +12,6 @@ export const IMAGE = {
   }),
   namespacedAuthDir: text("namespaced_auth_dir", "/etc/crio/auth", {
     hidden: true,
-    built: false,
     doc: "Directory of credentials that are used once, per Kubernetes namespace.",
   }),
   pauseImage: text("pause_image", "registry.k8s.io/pause:3.10.1", {
@@ -53,8 +52,7 @@ export const IMAGE = {
   }),
   autoReloadRegistries: off("auto_reload_registries", {
     env: "AUTO_RELOAD_REGISTRIES",
-    built: false,
-    doc: "Whether registries.conf.d is watched for changes.",
+    doc: "Accepted. Changes of registries.conf and registries.conf.d count from the next pull on, with or without it.",
   }),
   pullProgressTimeoutMs: duration("pull_progress_timeout", "0s", {
     doc: "A pull that makes no progress for this long is cancelled; 0 is no limit.",

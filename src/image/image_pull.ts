@@ -3,8 +3,11 @@ import { FailedPreconditionError, messageOf, PodError, UnavailableError } from "
 import type { ImageId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { ImageCommit, LayerCommit, LayerStage, PresentLayer } from "../storage/types.ts";
-import { credentialsFromFiles } from "./auth/auth_file.ts";
+import type { AuthFile } from "./auth/auth_file.ts";
+import { CredentialSource } from "./auth/credential_source.ts";
 import { type Credentials, registryKey } from "./auth/credentials.ts";
+import { sweepNamespacedAuth, takeNamespacedAuth } from "./auth/namespaced_auth.ts";
+import { certificateDirectories } from "./distribution/certificates.ts";
 import { proxySettings } from "./distribution/proxy.ts";
 import { type LayerKey, openLayerKeys } from "./encryption/layer_keys.ts";
 import { isEncrypted } from "./manifest/documents.ts";
@@ -12,11 +15,11 @@ import { hostPlatform } from "./manifest/platform.ts";
 import { checkPolicy, loadPolicy } from "./policy.ts";
 import type { PullTracker } from "./progress/pull_tracker.ts";
 import type { RunningPulls } from "./progress/running_pulls.ts";
-import type { LayerResult, LayerTarget, PullEndpoint, PullJob } from "./pull/protocol.ts";
+import type { EndpointMessage, LayerResult, LayerTarget, PullEndpoint, PullJob } from "./pull/protocol.ts";
 import type { PullHooks } from "./pull_client.ts";
-import { canonical, domainOf, type ImageReference } from "./reference.ts";
+import { canonical, domainOf, type ImageReference, parseReference } from "./reference.ts";
 import { candidates, type Endpoint, endpointsOf } from "./registries/endpoints.ts";
-import { loadRegistries, type RegistriesConfig, type ShortNameMode } from "./registries/registries_conf.ts";
+import type { RegistriesConfig, ShortNameMode } from "./registries/registries_conf.ts";
 import { type CheckedImage, checkLayers, checkResolved } from "./resolved_image.ts";
 
 const DEFAULT_KEYS_PATH = "/etc/crio/keys";
@@ -35,9 +38,6 @@ export interface Puller {
 }
 
 export interface PullSettings {
-  /** registries.conf and its drop-in directory; default: those in /etc/containers. */
-  readonly registriesFile?: string;
-  readonly registriesDirectory?: string;
   /** Default: what registries.conf says, else `enforcing`. */
   readonly shortNameMode?: ShortNameMode;
   /** Default `/etc/containers/policy.json`. */
@@ -46,12 +46,18 @@ export interface PullSettings {
   readonly globalAuthFile?: string;
   /** `decryption_keys_path`. Default: that of CRI-O. */
   readonly decryptionKeysPath?: string;
+  /** `namespaced_auth_dir`. Default: none. */
+  readonly namespacedAuthDirectory?: string;
+  /** Longest wait for a credential helper, milliseconds. Default 15,000. */
+  readonly helperTimeoutMs?: number;
   readonly certificateDirectories?: readonly string[];
   /** Longest silence of a registry, milliseconds. Default 60,000. */
   readonly stallTimeoutMs?: number;
   /** First wait between attempts. Default 250 ms. */
   readonly retryBaseMs?: number;
-  /** Proxies, HOME, REGISTRY_AUTH_FILE, SSL_CERT_FILE. */
+  /** Longest wait for the first answer of a place that another one follows, milliseconds. Default 20,000. */
+  readonly firstAnswerMs?: number;
+  /** Proxies, HOME, REGISTRY_AUTH_FILE, SSL_CERT_FILE, and what credential helpers need. */
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
@@ -65,7 +71,21 @@ export interface PullRequest {
   readonly cgroupParent?: string;
 }
 
+/** Where the registries configuration comes from. */
+export interface RegistriesSource {
+  current(): Promise<RegistriesConfig>;
+}
+
+/** What one pull works with. */
+interface PullContext {
+  readonly request: PullRequest;
+  readonly config: RegistriesConfig;
+  readonly namespaced: AuthFile | undefined;
+  readonly pull: PullTracker;
+}
+
 interface PullDeps {
+  readonly registries: RegistriesSource;
   readonly store: PullStore;
   readonly puller: Puller;
   readonly log: Logger;
@@ -74,7 +94,17 @@ interface PullDeps {
 
 /** Pulls images into a store. */
 export class ImagePull {
-  constructor(private readonly settings: PullSettings, private readonly deps: PullDeps) {}
+  readonly #credentials: CredentialSource;
+  #swept: Promise<void> | undefined;
+
+  constructor(private readonly settings: PullSettings, private readonly deps: PullDeps) {
+    const { environment, globalAuthFile, helperTimeoutMs } = settings;
+    this.#credentials = new CredentialSource({
+      environment,
+      ...(globalAuthFile === undefined ? {} : { globalFile: globalAuthFile }),
+      ...(helperTimeoutMs === undefined ? {} : { helperTimeoutMs }),
+    }, deps.log);
+  }
 
   /**
    * @returns the id of the image
@@ -97,23 +127,18 @@ export class ImagePull {
     const { signal } = pull;
     // While the process starts, the name is looked up.
     this.deps.puller.prepare();
-    const { registriesFile: file, registriesDirectory, policyFile, shortNameMode } = this.settings;
-    const [config, policy] = await Promise.all([
-      loadRegistries({
-        ...(file === undefined ? {} : { file }),
-        ...(registriesDirectory === undefined ? {} : { dropInDirectory: registriesDirectory }),
-      }),
-      loadPolicy(policyFile),
-    ]);
+    const { policyFile, shortNameMode } = this.settings;
+    const [config, policy] = await Promise.all([this.deps.registries.current(), loadPolicy(policyFile)]);
     const references = candidates(request.image, {
       config,
       ...(shortNameMode === undefined ? {} : { shortNameMode }),
     });
+    const namespaced = await this.#namespacedAuth(request);
     const failures: PodError[] = [];
     for (const reference of references) {
       try {
         checkPolicy(policy, reference);
-        return await this.#pullReference(reference, { request, config, pull });
+        return await this.#pullReference(reference, { request, config, namespaced, pull });
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof PodError)) throw error;
@@ -125,13 +150,10 @@ export class ImagePull {
       : new CandidatesError(request.image, failures);
   }
 
-  async #pullReference(
-    reference: ImageReference,
-    context: { readonly request: PullRequest; readonly config: RegistriesConfig; readonly pull: PullTracker },
-  ): Promise<ImageId> {
-    const { request, config, pull } = context;
+  async #pullReference(reference: ImageReference, context: PullContext): Promise<ImageId> {
+    const { config, pull } = context;
     const endpoints = await Promise.all(
-      endpointsOf(reference, config).map((endpoint) => this.#withCredentials(endpoint, { reference, request })),
+      endpointsOf(reference, config).map((endpoint) => this.#withCredentials(endpoint, { ...context, reference })),
     );
     const job = { ...this.#job(reference, endpoints), platform: await hostPlatform() };
     try {
@@ -163,7 +185,12 @@ export class ImagePull {
       stage = stack.use(await store.stage());
       return await targets(stage, { from: present.length, count: total, keys });
     };
-    const results = await puller.pull(job, { signal, plan, progress: (progress) => pull.progress(progress) });
+    const results = await puller.pull(job, {
+      signal,
+      plan,
+      endpoint: (message) => this.#tell(job, message),
+      progress: (progress) => pull.progress(progress),
+    });
     if (image === undefined) throw new UnavailableError(`pull ${job.name}: the pull process said nothing`);
     const wanted = image.layers.map((_, i) => i).slice(present.length);
     const layers = layerCommits(image, { present, results: checkLayers(image, results, wanted) });
@@ -183,7 +210,7 @@ export class ImagePull {
   }
 
   #job(reference: ImageReference, endpoints: readonly PullEndpoint[]): Omit<PullJob, "platform"> {
-    const { environment, certificateDirectories, stallTimeoutMs, retryBaseMs } = this.settings;
+    const { environment, stallTimeoutMs, retryBaseMs, firstAnswerMs } = this.settings;
     const authoritiesFile = environment["SSL_CERT_FILE"];
     const progressMs = this.deps.pulls.intervalMs;
     return {
@@ -191,12 +218,30 @@ export class ImagePull {
       reference: reference.digest ?? reference.tag ?? "latest",
       endpoints,
       proxy: proxySettings(environment),
-      ...(certificateDirectories === undefined ? {} : { certificateDirectories }),
+      certificateDirectories: this.settings.certificateDirectories ?? certificateDirectories(environment),
       ...(authoritiesFile === undefined ? {} : { authoritiesFile }),
       ...(stallTimeoutMs === undefined ? {} : { stallTimeoutMs }),
       ...(retryBaseMs === undefined ? {} : { retryBaseMs }),
       ...(progressMs === undefined ? {} : { progressMs }),
+      ...(firstAnswerMs === undefined ? {} : { firstAnswerMs }),
     };
+  }
+
+  /** Each place that is asked is told, with what became of it. */
+  #tell(job: PullJob, message: EndpointMessage): void {
+    const { endpoint, mirror, failure } = message;
+    const fields = { image: job.name, mirror };
+    if (failure === undefined) this.deps.log.info(`Trying to access ${JSON.stringify(endpoint)}`, fields);
+    else this.deps.log.info(`Could not pull from ${JSON.stringify(endpoint)}: ${failure}`, fields);
+  }
+
+  async #namespacedAuth(request: PullRequest): Promise<AuthFile | undefined> {
+    const { namespacedAuthDirectory: directory } = this.settings;
+    const { image, pod } = request;
+    if (directory === undefined || pod === undefined) return undefined;
+    const options = { directory, log: this.deps.log };
+    await (this.#swept ??= sweepNamespacedAuth(options));
+    return await takeNamespacedAuth(pod.namespace, parseReference(image).repository, options);
   }
 
   /**
@@ -204,17 +249,22 @@ export class ImagePull {
    */
   async #withCredentials(
     endpoint: Endpoint,
-    context: { readonly reference: ImageReference; readonly request: PullRequest },
+    context: PullContext & { readonly reference: ImageReference },
   ): Promise<PullEndpoint> {
-    const { reference, request } = context;
+    const { reference, request, config, namespaced, pull: { signal } } = context;
     const own = !endpoint.mirror || endpoint.host === domainOf(reference);
     const given = own ? this.#requestCredentials(reference, request) : undefined;
-    const { globalAuthFile, environment } = this.settings;
-    const credentials = given ?? await credentialsFromFiles(`${endpoint.host}/${endpoint.path}`, {
-      environment,
-      ...(globalAuthFile === undefined ? {} : { globalFile: globalAuthFile }),
+    if (given !== undefined) return { ...endpoint, credentials: given };
+    const { credentials, problem } = await this.#credentials.find(`${endpoint.host}/${endpoint.path}`, {
+      helpers: config.credentialHelpers,
+      signal,
+      ...(namespaced === undefined ? {} : { namespaced }),
     });
-    return credentials === undefined ? endpoint : { ...endpoint, credentials };
+    return {
+      ...endpoint,
+      ...(credentials === undefined ? {} : { credentials }),
+      ...(problem === undefined ? {} : { credentialProblem: problem }),
+    };
   }
 
   #requestCredentials(reference: ImageReference, request: PullRequest): Credentials | undefined {

@@ -11,7 +11,7 @@ import { pinnedMatcher } from "./pinned.ts";
 import { RunningPulls } from "./progress/running_pulls.ts";
 import { canonical, isShortName, parseReference, pullTarget, withDigest } from "./reference.ts";
 import { candidates } from "./registries/endpoints.ts";
-import { loadRegistries } from "./registries/registries_conf.ts";
+import { Registries } from "./registries/registries.ts";
 import { shownName } from "./shown_name.ts";
 
 /** An image on this node. Immutable. */
@@ -65,6 +65,9 @@ export interface ImageStore extends PullStore {
 }
 
 export interface ImagesOptions extends PullSettings {
+  /** registries.conf and its drop-in directory; default: those of containers-registries.conf(5). */
+  readonly registriesFile?: string;
+  readonly registriesDirectory?: string;
   /** Patterns: exact, `glob*`, `*keyword*`. */
   readonly pinnedImages?: readonly string[];
 }
@@ -82,6 +85,7 @@ export interface ImagesDeps {
 /** The images of this node: list, find, pull, remove. */
 export class Images {
   readonly #documents: ImageDocuments;
+  readonly #registries: Registries;
   readonly #pull: ImagePull;
   readonly #pulls = new Singleflight<string, ImageId>();
   readonly #isPinned: (names: readonly string[]) => boolean;
@@ -90,7 +94,13 @@ export class Images {
 
   constructor(private readonly options: ImagesOptions, private readonly deps: ImagesDeps) {
     this.#documents = new ImageDocuments(deps.store);
-    this.#pull = new ImagePull(options, { pulls: new RunningPulls(), ...deps });
+    const { environment, registriesFile: file, registriesDirectory: dropInDirectory } = options;
+    this.#registries = new Registries({
+      environment,
+      ...(file === undefined ? {} : { file }),
+      ...(dropInDirectory === undefined ? {} : { dropInDirectory }),
+    }, deps.log);
+    this.#pull = new ImagePull(options, { pulls: new RunningPulls(), ...deps, registries: this.#registries });
     this.#isPinned = pinnedMatcher(options.pinnedImages ?? []);
   }
 
@@ -242,11 +252,7 @@ export class Images {
   }
 
   async #searched(reference: string): Promise<readonly string[]> {
-    const { registriesFile: file, registriesDirectory } = this.options;
-    const config = await loadRegistries({
-      ...(file === undefined ? {} : { file }),
-      ...(registriesDirectory === undefined ? {} : { dropInDirectory: registriesDirectory }),
-    });
+    const config = await this.#registries.current();
     if (config.searchRegistries.length === 0 && config.aliases.size === 0) return [];
     return candidates(reference, { config, shortNameMode: "disabled" }).map(canonical);
   }

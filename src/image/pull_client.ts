@@ -13,6 +13,7 @@ import type { LayerProgress } from "./progress/pull_status.ts";
 import { LineChannel } from "./pull/line_channel.ts";
 import {
   CHANNEL_FD,
+  type EndpointMessage,
   type FailureMessage,
   type FromProcess,
   type LayerResult,
@@ -37,6 +38,8 @@ export interface PullHooks {
   readonly signal: AbortSignal;
   /** Called once with what the registry has; answers which layers are wanted, and where. */
   plan(resolved: ResolvedMessage): Promise<readonly LayerTarget[]>;
+  /** A place is asked, or has failed. */
+  endpoint?(message: EndpointMessage): void;
   progress?(progress: LayerProgress): void;
 }
 
@@ -231,6 +234,9 @@ class PullWorker {
     const pending = this.#jobs.get(message.id);
     if (pending === undefined) return;
     switch (message.type) {
+      case "endpoint":
+        pending.hooks.endpoint?.(message.endpoint);
+        break;
       case "resolved":
         this.#plan(message.id, { pending, resolved: message.resolved });
         break;

@@ -8,11 +8,10 @@ import { Semaphore } from "../base/semaphore.ts";
 import { CancelledError, DataLossError } from "../base/errors.ts";
 import { duplexOf, OwnedFd } from "../linux/pipe.ts";
 import { restrictThread } from "../linux/privileges.ts";
-import { foreignSources } from "./distribution/foreign_urls.ts";
 import { Transports } from "./distribution/transports.ts";
 import { parseConfigSummary } from "./manifest/image_config.ts";
-import { DecryptingReader } from "./pull/decrypting_reader.ts";
-import { CountedReader, pullLayer } from "./pull/layer.ts";
+import { Attempts } from "./pull/attempts.ts";
+import { placesOf, pullLayerFrom } from "./pull/layer_sources.ts";
 import { LineChannel } from "./pull/line_channel.ts";
 import type { LayerProgress } from "./progress/pull_status.ts";
 import { releaseMemory } from "./pull/release_memory.ts";
@@ -127,7 +126,8 @@ class RunningJob {
       ...(certificateDirectories === undefined ? {} : { certificateDirectories }),
       ...(authoritiesFile === undefined ? {} : { authoritiesFile }),
     });
-    const image = await resolveImage(job, { transports, signal });
+    const attempts = new Attempts(job, (endpoint) => this.deps.answer({ type: "endpoint", id: this.id, endpoint }));
+    const image = await resolveImage(job, { transports, attempts, signal });
     this.deps.unpackers.prepare(image.layers.reduce((total, layer) => total + layer.sizeBytes, 0));
     const { diffIds } = parseConfigSummary(image.config, image.layers.length);
     this.deps.answer({ type: "resolved", id: this.id, resolved: resolvedMessage(image) });
@@ -139,7 +139,7 @@ class RunningJob {
       Math.min(job.progressMs ?? PROGRESS_MS, PROGRESS_MS),
     );
     try {
-      return await this.#layers({ image, diffIds, targets });
+      return await this.#layers({ image, diffIds, targets, attempts });
     } finally {
       clearInterval(timer);
     }
@@ -150,10 +150,10 @@ class RunningJob {
     readonly image: ResolvedImage;
     readonly diffIds: ReturnType<typeof parseConfigSummary>["diffIds"];
     readonly targets: readonly LayerTarget[];
+    readonly attempts: Attempts;
   }): Promise<LayerResult[]> {
-    const { image, diffIds, targets } = work;
+    const { image, diffIds, targets, attempts } = work;
     const progress = this.#progress;
-    const [first, ...others] = image.repositories;
     const stop = new AbortController();
     const signal = AbortSignal.any([this.#controller.signal, stop.signal]);
     const places = new Semaphore(PARALLEL_LAYERS);
@@ -162,14 +162,16 @@ class RunningJob {
       const layer = image.layers[target.index];
       const diffId = diffIds[target.index];
       if (layer === undefined || diffId === undefined) throw new DataLossError(`there is no layer ${target.index}`);
-      const elsewhere = foreignSources(layer.urls, first.host);
-      const counted = new CountedReader(first.blob(layer, { signal, others, elsewhere }), (bytes) => {
-        progress.add("downloaded", target.index, bytes);
+      const result = await pullLayerFrom(placesOf(layer, image), {
+        layer,
+        diffId,
+        target,
+        unpack: this.deps.unpackers.choose(layer.sizeBytes),
+        attempts,
+        downloading: (bytes): void => progress.add("downloaded", target.index, bytes),
+        unpacking: (bytes): void => progress.add("unpacked", target.index, bytes),
+        signal,
       });
-      const source = target.key === undefined ? counted : new DecryptingReader(counted, target.key);
-      const unpack = this.deps.unpackers.choose(layer.sizeBytes);
-      const unpacking = (bytes: number): void => progress.add("unpacked", target.index, bytes);
-      const result = await pullLayer({ source, digest: layer.digest, diffId, target, unpack, unpacking, signal });
       progress.finished.push(target.index);
       return result;
     };
@@ -204,12 +206,12 @@ class LayerCounts implements LayerProgress {
 }
 
 function resolvedMessage(image: ResolvedImage): ResolvedMessage {
-  const { manifest, index, config, repositories } = image;
+  const { manifest, index, config, places } = image;
   return {
     manifest: manifest.bytes.toBase64(),
     manifestContentType: manifest.contentType,
     config: config.toBase64(),
-    endpoint: repositories[0].host.origin,
+    endpoint: places[0].repository.host.origin,
     ...(index === undefined ? {} : { index: index.bytes.toBase64(), indexContentType: index.contentType }),
   };
 }

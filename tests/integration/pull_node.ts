@@ -1,6 +1,6 @@
 /** A store, a pull process and a registry of one's own: what a pull needs. */
 import { deepEqual } from "node:assert/strict";
-import { silentLogger } from "../../src/base/logger.ts";
+import type { LogFields, Logger } from "../../src/base/logger.ts";
 import { Images, type ImagesOptions } from "../../src/image/images.ts";
 import { RunningPulls } from "../../src/image/progress/running_pulls.ts";
 import { PullClient } from "../../src/image/pull_client.ts";
@@ -18,6 +18,8 @@ export interface PullNode {
   readonly registry: FakeRegistry;
   readonly root: string;
   readonly used: Set<string>;
+  /** All that was logged, level first. */
+  readonly lines: string[];
 }
 
 /** Runs `body` with a node in a directory of its own, which goes afterwards. */
@@ -31,12 +33,14 @@ export async function withNode(
 ): Promise<void> {
   const root = await Deno.makeTempDir({ prefix: "image-pull-" });
   const graphRoot = `${root}/graph`;
+  const lines: string[] = [];
+  const log = recorder(lines);
   try {
     await using registry = await FakeRegistry.start(options);
-    await using store = await Store.open({ graphRoot, runRoot: `${root}/run`, logger: silentLogger });
+    await using store = await Store.open({ graphRoot, runRoot: `${root}/run`, logger: log });
     await using client = new PullClient({
       command: () => [Deno.execPath(), "run", "--allow-all", "--no-check", MAIN],
-      log: silentLogger,
+      log,
       environment: Deno.env.toObject(),
     });
     const config = options.config?.(registry.host) ?? `[[registry]]\nlocation = "${registry.host}"\ninsecure = true\n`;
@@ -49,14 +53,29 @@ export async function withNode(
       registriesDirectory: `${root}/none`,
       policyFile: `${root}/policy.json`,
       retryBaseMs: 1,
-      environment: {},
+      environment: { HOME: root },
       ...options.images,
-    }, { store, puller: client, pulls, log: silentLogger, inUse: (id) => used.has(id) });
-    await body({ images, store, client, registry, root, used });
+    }, { store, puller: client, pulls, log, inUse: (id) => used.has(id) });
+    await body({ images, store, client, registry, root, used, lines });
   } finally {
     await unmount(`${graphRoot}/overlay`).catch(() => {});
     await Deno.remove(root, { recursive: true });
   }
+}
+
+function recorder(lines: string[]): Logger {
+  const at = (level: string) => (message: string, fields: LogFields = {}): void => {
+    lines.push([level, message, ...Object.entries(fields).map(([key, value]) => `${key}=${value}`)].join(" "));
+  };
+  const log: Logger = {
+    error: at("error"),
+    warn: at("warn"),
+    info: at("info"),
+    debug: at("debug"),
+    trace: at("trace"),
+    with: () => log,
+  };
+  return log;
 }
 
 /** No layer, no file of a stage is left: only what the store itself keeps while it is open. */

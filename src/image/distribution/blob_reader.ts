@@ -20,6 +20,13 @@ export interface BlobSource {
   readonly path?: string;
 }
 
+export interface BlobReaderOptions {
+  /** Ends the download for good. */
+  readonly signal: AbortSignal;
+  /** Told when a source has failed for good and the next one goes on; base is 0. */
+  failed?(index: number, error: RegistryError): void;
+}
+
 /** Interruptions that one download survives in all; each single one is retried as the host's policy says. */
 const MAX_INTERRUPTIONS = 50;
 
@@ -36,23 +43,36 @@ export class BlobReader implements ByteReader {
   #interruptions = 0;
   #verified = false;
   #sourceIndex = 0;
+  #lie: RegistryError | undefined;
 
-  /**
-   * @param sources where it can be had, best first; when one fails for good, the next goes on where it stopped
-   * @param signal ends the download for good
-   */
+  /** @param sources where it can be had, best first; when one fails for good, the next goes on where it stopped */
   constructor(
     private readonly sources: readonly [BlobSource, ...BlobSource[]],
     private readonly descriptor: BlobDescriptor,
-    private readonly signal: AbortSignal,
+    private readonly options: BlobReaderOptions,
   ) {
     this.#hash = createHash(descriptor.digest.startsWith("sha512:") ? "sha512" : "sha256");
   }
 
-  /** @throws RegistryError when the blob cannot be had, or is not what the descriptor says (kind `data_loss`) */
+  /** Which source is read, base is 0. */
+  get sourceIndex(): number {
+    return this.#sourceIndex;
+  }
+
+  /** Set once bytes came that are not the blob's: nothing more can be had from this reader. */
+  get lie(): RegistryError | undefined {
+    return this.#lie;
+  }
+
+  /**
+   * After a dispose the next read goes on where it stopped.
+   *
+   * @throws RegistryError when the blob cannot be had, or is not what the descriptor says (kind `data_loss`)
+   */
   async read(): Promise<Uint8Array<ArrayBuffer> | undefined> {
     for (;;) {
-      this.signal.throwIfAborted();
+      if (this.#lie !== undefined) throw this.#lie;
+      this.options.signal.throwIfAborted();
       try {
         if (this.#received === this.descriptor.sizeBytes && this.#received > 0) return await this.#finish();
         this.#body ??= await this.#open();
@@ -80,7 +100,7 @@ export class BlobReader implements ByteReader {
       path,
       scope: `repository:${repositoryPath}:pull`,
       headers: offset === 0 ? {} : { range: `bytes=${offset}-` },
-      signal: this.signal,
+      signal: this.options.signal,
       verifiedByDigest: true,
     });
     if (response.status !== 200 && !(response.status === 206 && offset > 0)) {
@@ -135,19 +155,21 @@ export class BlobReader implements ByteReader {
 
   async #waitOrThrow(error: unknown): Promise<void> {
     await this[Symbol.asyncDispose]();
-    this.signal.throwIfAborted();
+    this.options.signal.throwIfAborted();
     this.#attempt++;
     this.#interruptions++;
     const waitMs = waitBefore(error, { attempt: this.#attempt, policy: this.#source.host.retry });
     if (this.#interruptions > MAX_INTERRUPTIONS) throw error;
     if (waitMs === undefined) return this.#nextSourceOrThrow(error);
-    await sleep(waitMs, { signal: this.signal });
+    await sleep(waitMs, { signal: this.options.signal });
   }
 
   #nextSourceOrThrow(error: unknown): void {
+    if (!(error instanceof RegistryError)) throw error;
     // What a liar sent is in the hash already.
-    const spoilt = error instanceof RegistryError && error.kind === "data_loss" && this.#received > 0;
-    if (spoilt || !(error instanceof RegistryError) || this.#sourceIndex + 1 >= this.sources.length) throw error;
+    if (error.kind === "data_loss" && this.#received > 0) this.#lie = error;
+    if (this.#lie !== undefined || this.#sourceIndex + 1 >= this.sources.length) throw error;
+    this.options.failed?.(this.#sourceIndex, error);
     this.#sourceIndex++;
     this.#attempt = 0;
   }

@@ -10,6 +10,13 @@ export interface HostCertificates {
 /** Directories of per-host certificates, first match wins (containers-certs.d(5)). */
 export const CERTIFICATE_DIRECTORIES: readonly string[] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
+/** The same with those of the user that the daemon runs as, which come first. */
+export function certificateDirectories(
+  environment: Readonly<Record<string, string | undefined>>,
+): readonly string[] {
+  return [`${environment["HOME"] || "/root"}/.config/containers/certs.d`, ...CERTIFICATE_DIRECTORIES];
+}
+
 /** Where distributions keep the bundle of all trusted authorities; the first that exists is taken, as Go does. */
 const SYSTEM_BUNDLES = [
   "/etc/ssl/certs/ca-certificates.crt",
@@ -33,21 +40,28 @@ export async function systemAuthorities(file?: string): Promise<string | undefin
   return undefined;
 }
 
+/** Where a registry's API is: Docker Hub has it on another host than its name says. */
+export function apiHost(registry: string): string {
+  return registry === "docker.io" ? "registry-1.docker.io" : registry;
+}
+
 /**
  * `*.crt` are authorities, `*.cert` with a `*.key` of the same name is the client's certificate.
  *
- * @param host `host[:port]`
+ * @param hosts names of one host, `host[:port]`; the first directory that exists counts
  * @throws FailedPreconditionError for a certificate without its key, or the reverse, or an unreadable file
  */
 export async function hostCertificates(
-  host: string,
+  hosts: readonly string[],
   options: { readonly directories?: readonly string[] } = {},
 ): Promise<HostCertificates> {
   const { directories = CERTIFICATE_DIRECTORIES } = options;
-  if (host.includes("/") || host === "." || host === "..") return { authorities: [] };
   for (const parent of directories) {
-    const names = await namesIn(`${parent}/${host}`);
-    if (names !== undefined) return await readAll(`${parent}/${host}`, names);
+    for (const host of hosts) {
+      if (host.includes("/") || host === "." || host === "..") continue;
+      const names = await namesIn(`${parent}/${host}`);
+      if (names !== undefined) return await readAll(`${parent}/${host}`, names);
+    }
   }
   return { authorities: [] };
 }

@@ -14,6 +14,8 @@ export interface ExchangeOptions {
   readonly stallTimeoutMs?: number;
   /** Sent as User-Agent. */
   readonly userAgent: string;
+  /** `host[:port]` of the registry that all of this is for: its certificates count for its token service too. */
+  readonly registry?: string;
 }
 
 export interface ExchangeRequest extends HttpRequest {
@@ -83,8 +85,8 @@ export class Exchange {
   }
 
   async #once(request: ExchangeRequest): Promise<HttpResponse> {
-    const { transports, insecure, stallTimeoutMs = STALL_TIMEOUT_MS, userAgent } = this.options;
-    const transport = await transports.for(request.url, { insecure });
+    const { transports, insecure, stallTimeoutMs = STALL_TIMEOUT_MS, userAgent, registry } = this.options;
+    const transport = await transports.for(request.url, { insecure, ...(registry === undefined ? {} : { registry }) });
     request.signal.throwIfAborted();
     // One controller for the whole exchange: it outlives the head, so that the body can be watched too.
     const watch = new Watch(request, stallTimeoutMs);
@@ -121,7 +123,7 @@ class Watch implements Disposable {
     const timer = setTimeout(() => {
       const message = `${redactedUrl(url)}: no byte came for ${timeoutMs / 1000} s`;
       this.#controller.abort(
-        new RegistryError(message, { kind: "unavailable", retriable: true, endpoint: url.origin }),
+        new RegistryError(message, { kind: "registry_unavailable", retriable: true, endpoint: url.origin }),
       );
     }, timeoutMs);
     try {

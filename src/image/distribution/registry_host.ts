@@ -1,5 +1,6 @@
 import type { Credentials } from "../auth/credentials.ts";
 import { Authorizer } from "./authorizer.ts";
+import { apiHost } from "./certificates.ts";
 import { Exchange, type ExchangeResponse } from "./exchange.ts";
 import { isRetriableStatus, kindOfStatus, quoteForeign, RegistryError } from "./registry_error.ts";
 import { parseRetryAfter, type RetryPolicy } from "./retry.ts";
@@ -16,7 +17,11 @@ export interface RegistryHostOptions {
   readonly transports: Transports;
   readonly userAgent?: string;
   readonly stallTimeoutMs?: number;
+  /** Longest wait for its very first answer, milliseconds. Default: the stall's. */
+  readonly firstAnswerMs?: number;
   readonly retry?: RetryPolicy;
+  /** Why no credentials were found, for the error when it wants some. */
+  readonly credentialProblem?: string;
 }
 
 export interface HostRequest {
@@ -31,7 +36,6 @@ export interface HostRequest {
   readonly verifiedByDigest?: boolean;
 }
 
-const DOCKER_HUB_API = "registry-1.docker.io";
 const DEFAULT_USER_AGENT = "cri-o";
 /** How long a server that may speak plain HTTP is given to answer a TLS greeting that it does not understand. */
 const HTTPS_PROBE_MS = 10_000;
@@ -51,9 +55,9 @@ export class RegistryHost {
 
   constructor(private readonly options: RegistryHostOptions) {
     const { host, insecure, transports, credentials, stallTimeoutMs, userAgent = DEFAULT_USER_AGENT } = options;
-    this.#host = host === "docker.io" ? DOCKER_HUB_API : host;
+    this.#host = apiHost(host);
     if (options.plain === true) this.#origin = `http://${host}`;
-    const common = { transports, insecure, userAgent };
+    const common = { transports, insecure, userAgent, registry: host };
     this.#exchange = new Exchange(stallTimeoutMs === undefined ? common : { ...common, stallTimeoutMs });
     this.#authorizer = new Authorizer({
       origin: () => this.origin,
@@ -69,7 +73,7 @@ export class RegistryHost {
 
   /** Another host, asked with the same limits and without credentials. */
   anonymous(host: string, speaks: "plain" | "tls"): RegistryHost {
-    const { credentials: _credentials, plain: _plain, ...rest } = this.options;
+    const { credentials: _credentials, credentialProblem: _problem, plain: _plain, ...rest } = this.options;
     return new RegistryHost({ ...rest, host, insecure: false, ...(speaks === "plain" ? { plain: true } : {}) });
   }
 
@@ -136,9 +140,13 @@ export class RegistryHost {
         ...(headTimeoutMs === undefined ? {} : { headTimeoutMs }),
       });
     if (this.#origin !== undefined) return await send(this.#origin);
+    const { firstAnswerMs, insecure } = this.options;
     const secure = `https://${this.#host}`;
     try {
-      const response = await send(secure, this.options.insecure ? HTTPS_PROBE_MS : undefined);
+      const response = await send(
+        secure,
+        insecure ? Math.min(HTTPS_PROBE_MS, firstAnswerMs ?? Infinity) : firstAnswerMs,
+      );
       this.#origin = secure;
       return response;
     } catch (error) {
@@ -148,12 +156,12 @@ export class RegistryHost {
   }
 
   async #sendPlain(
-    send: (origin: string) => Promise<ExchangeResponse>,
+    send: (origin: string, headTimeoutMs?: number) => Promise<ExchangeResponse>,
     secureError: RegistryError,
   ): Promise<ExchangeResponse> {
     const plain = `http://${this.#host}`;
     try {
-      const response = await send(plain);
+      const response = await send(plain, this.options.firstAnswerMs);
       this.#origin = plain;
       return response;
     } catch (error) {
@@ -165,7 +173,9 @@ export class RegistryHost {
 
 function hint(status: number, options: RegistryHostOptions): string {
   if (status !== 401 && status !== 403) return "";
-  return options.credentials === undefined ? " (no credentials were given)" : " (with the credentials given)";
+  if (options.credentials !== undefined) return " (with the credentials given)";
+  const { credentialProblem: problem } = options;
+  return problem === undefined ? " (no credentials were given)" : ` (no credentials were found: ${problem})`;
 }
 
 /** Codes and messages of the distribution specification's error document, as far as the body is one. */

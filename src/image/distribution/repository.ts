@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { type Digest, digestHex } from "../../base/ids.ts";
-import { type BlobDescriptor, BlobReader, type BlobSource } from "./blob_reader.ts";
+import { type BlobDescriptor, BlobReader } from "./blob_reader.ts";
 import { RegistryError } from "./registry_error.ts";
 import type { RegistryHost } from "./registry_host.ts";
 import { withRetries } from "./retry.ts";
@@ -68,16 +68,11 @@ export class Repository {
    */
   blob(
     descriptor: BlobDescriptor,
-    options: {
-      readonly signal: AbortSignal;
-      readonly others?: readonly Repository[];
-      readonly elsewhere?: readonly BlobSource[];
-    },
+    options: { readonly signal: AbortSignal; readonly others?: readonly Repository[] },
   ): BlobReader {
-    const { signal, others = [], elsewhere = [] } = options;
-    const registries = others.map(({ host, path }) => ({ host, repositoryPath: path }));
-    const own = { host: this.host, repositoryPath: this.path };
-    return new BlobReader([own, ...registries, ...elsewhere], descriptor, signal);
+    const { signal, others = [] } = options;
+    const rest = others.map(({ host, path }) => ({ host, repositoryPath: path }));
+    return new BlobReader([{ host: this.host, repositoryPath: this.path }, ...rest], descriptor, { signal });
   }
 
   /** A small blob, whole and checked: a configuration. */

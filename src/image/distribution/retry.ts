@@ -4,6 +4,10 @@ import { RegistryError } from "./registry_error.ts";
 export interface RetryPolicy {
   /** Attempts in all. Default 5: about 4 s of waiting in the worst case. */
   readonly attempts?: number;
+  /** Attempts where nothing answers at all. Default 3: a mirror that is down must not cost much. */
+  readonly connectAttempts?: number;
+  /** A server that asks for more patience than this is given up: the caller's own back-off is longer. Default 60 s. */
+  readonly maxRetryAfterMs?: number;
   /** Wait before the second attempt; doubles from then on. Default 250 ms. */
   readonly baseMs?: number;
   /** Default 10 s. */
@@ -12,10 +16,8 @@ export interface RetryPolicy {
   readonly random?: () => number;
 }
 
-/** A server that asks for more patience than this is given up: the caller's own back-off is longer. */
-const MAX_RETRY_AFTER_MS = 60_000;
-/** Attempts where nothing answers at all: a mirror that is down must not cost much. */
-const CONNECT_ATTEMPTS = 3;
+/** For a place that another one follows: that one may be well, and asking it costs less than waiting for this. */
+export const BEFORE_OTHERS: RetryPolicy = { attempts: 2, connectAttempts: 1, maxRetryAfterMs: 1000 };
 
 /**
  * Runs `operation` until it succeeds, fails for good, or was tried often enough. Only {@link RegistryError}s that say
@@ -43,10 +45,11 @@ export function waitBefore(
   state: { readonly attempt: number; readonly policy: RetryPolicy },
 ): number | undefined {
   if (!(error instanceof RegistryError) || !error.retriable) return undefined;
-  const { attempts = 5, baseMs = 250, maxMs = 10_000, random = Math.random } = state.policy;
-  const limit = error.kind === "registry_unavailable" ? Math.min(attempts, CONNECT_ATTEMPTS) : attempts;
+  const { attempts = 5, connectAttempts = 3, maxRetryAfterMs = 60_000 } = state.policy;
+  const { baseMs = 250, maxMs = 10_000, random = Math.random } = state.policy;
+  const limit = error.kind === "registry_unavailable" ? Math.min(attempts, connectAttempts) : attempts;
   if (state.attempt >= limit) return undefined;
-  if (error.retryAfterMs !== undefined) return error.retryAfterMs > MAX_RETRY_AFTER_MS ? undefined : error.retryAfterMs;
+  if (error.retryAfterMs !== undefined) return error.retryAfterMs > maxRetryAfterMs ? undefined : error.retryAfterMs;
   const fullMs = Math.min(maxMs, baseMs * 2 ** (state.attempt - 1));
   return fullMs / 2 + random() * fullMs / 2;
 }

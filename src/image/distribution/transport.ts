@@ -121,8 +121,8 @@ export async function readCapped(
 export function connectionError(url: URL, error: unknown): RegistryError {
   const endpoint = url.origin;
   const text = failureText(error);
-  const { kind, retriable } = classify(text);
-  return new RegistryError(`${redactedUrl(url)}: ${quoteForeign(text)}`, { kind, retriable, endpoint }, {
+  const { kind, retriable, remedy = "" } = classify(text, url.host);
+  return new RegistryError(`${redactedUrl(url)}: ${quoteForeign(text)}${remedy}`, { kind, retriable, endpoint }, {
     cause: error,
   });
 }
@@ -134,12 +134,16 @@ function failureText(error: unknown): string {
   return text.replace(/^client error \([A-Za-z]+\): /, "").replace(/\?\S+/g, "?…");
 }
 
-function classify(text: string): { kind: ErrorKind; retriable: boolean } {
-  if (/certificate|UnknownIssuer|self.signed|CertExpired|invalid peer/i.test(text)) {
-    return { kind: "failed_precondition", retriable: false };
+function classify(text: string, host: string): { kind: ErrorKind; retriable: boolean; remedy?: string } {
+  if (/UnknownIssuer|self.signed|unable to get (?:local )?issuer/i.test(text)) {
+    const remedy =
+      `: if it is to be trusted, put the authority's certificate into /etc/containers/certs.d/${host}/ca.crt`;
+    return { kind: "failed_precondition", retriable: false, remedy };
   }
+  if (/certificate|CertExpired|invalid peer/i.test(text)) return { kind: "failed_precondition", retriable: false };
   if (/InvalidContentType|wrong version number|corrupt message/i.test(text)) {
-    return { kind: "unavailable", retriable: false };
+    const remedy = ": it does not speak TLS; if plain HTTP is wanted, give it insecure = true in registries.conf";
+    return { kind: "unavailable", retriable: false, remedy };
   }
   if (/refused|dns error|lookup address|unreachable|ENOTFOUND|ETIMEDOUT|timed out|no route/i.test(text)) {
     return { kind: "registry_unavailable", retriable: true };

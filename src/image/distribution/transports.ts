@@ -1,5 +1,5 @@
 import { FailedPreconditionError, messageOf } from "../../base/errors.ts";
-import { hostCertificates, systemAuthorities } from "./certificates.ts";
+import { apiHost, type HostCertificates, hostCertificates, systemAuthorities } from "./certificates.ts";
 import { NodeTransport } from "./node_transport.ts";
 import { proxyFor, type ProxySettings } from "./proxy.ts";
 import { FetchTransport, type HttpTransport } from "./transport.ts";
@@ -10,6 +10,14 @@ export interface TransportOptions {
   readonly certificateDirectories?: readonly string[];
   /** SSL_CERT_FILE. */
   readonly authoritiesFile?: string;
+}
+
+/** How far a host is trusted. */
+export interface HostTrust {
+  /** Certificates are not verified. */
+  readonly insecure: boolean;
+  /** The registry that a client is sent there by, `host[:port]`. */
+  readonly registry?: string;
 }
 
 /** Ports that fetch refuses (the "bad ports" of the Fetch standard, above 1023; below that no registry lives but 80/443). */
@@ -31,8 +39,8 @@ export class Transports implements Disposable {
   constructor(private readonly options: TransportOptions = {}) {}
 
   /** @throws FailedPreconditionError for unusable certificates; InvalidArgumentError for a bad proxy setting */
-  async for(url: URL, options: { readonly insecure: boolean }): Promise<HttpTransport> {
-    const key = `${url.origin} ${options.insecure}`;
+  async for(url: URL, options: HostTrust): Promise<HttpTransport> {
+    const key = `${url.origin} ${options.insecure} ${options.registry ?? ""}`;
     let made = this.#made.get(key);
     if (made === undefined) {
       made = this.#make(url, options);
@@ -47,14 +55,11 @@ export class Transports implements Disposable {
     this.#made.clear();
   }
 
-  async #make(url: URL, options: { readonly insecure: boolean }): Promise<HttpTransport> {
+  async #make(url: URL, options: HostTrust): Promise<HttpTransport> {
     const proxy = proxyFor(url, this.options.proxy ?? {});
     const secure = url.protocol === "https:";
-    const { certificateDirectories: directories, authoritiesFile } = this.options;
-    const own = secure
-      ? await hostCertificates(url.host, directories === undefined ? {} : { directories })
-      : { authorities: [] };
-    const system = secure ? await (this.#system ??= systemAuthorities(authoritiesFile)) : undefined;
+    const own = secure ? await this.#certificates(url, options.registry) : { authorities: [] };
+    const system = secure ? await (this.#system ??= systemAuthorities(this.options.authoritiesFile)) : undefined;
     const caCerts = [...own.authorities, ...(system === undefined ? [] : [system])];
     let transport: HttpTransport;
     if (fetchRefuses(url) || (secure && options.insecure)) {
@@ -78,6 +83,22 @@ export class Transports implements Disposable {
     }
     this.#open.push(transport);
     return transport;
+  }
+
+  /**
+   * The files of the URL's host. Where a registry sends its clients elsewhere (tokens, blobs), the authorities that are
+   * trusted for the registry are trusted there as well; its client certificate is shown to itself only.
+   */
+  async #certificates(url: URL, registry: string | undefined): Promise<HostCertificates> {
+    const { certificateDirectories: directories } = this.options;
+    const read = (names: readonly string[]): Promise<HostCertificates> =>
+      hostCertificates(names, directories === undefined ? {} : { directories });
+    const names = [url.host, ...(url.port === "" ? [`${url.hostname}:443`] : [])];
+    if (registry === undefined) return await read(names);
+    const api = apiHost(registry);
+    if (URL.parse(`https://${api}`)?.host === url.host) return await read([registry, ...names]);
+    const [there, main] = await Promise.all([read(names), read([registry, api])]);
+    return { ...there, authorities: [...there.authorities, ...main.authorities] };
   }
 }
 

@@ -20,6 +20,8 @@ export interface PullEndpoint {
   readonly insecure: boolean;
   readonly mirror: boolean;
   readonly credentials?: Credentials;
+  /** Why there are none, if something went wrong while they were looked for. */
+  readonly credentialProblem?: string;
 }
 
 /** One image to pull. */
@@ -38,6 +40,8 @@ export interface PullJob {
   readonly retryBaseMs?: number;
   /** How often progress is told, milliseconds. Default 500. */
   readonly progressMs?: number;
+  /** Longest wait for the first answer of an endpoint that another one follows. Default 20,000. */
+  readonly firstAnswerMs?: number;
 }
 
 /** Where a layer goes. */
@@ -60,6 +64,14 @@ export interface ResolvedMessage {
   readonly config: string;
   /** `https://host`, for the log. */
   readonly endpoint: string;
+}
+
+/** A place is asked now, or could not give what it was asked for. */
+export interface EndpointMessage {
+  /** `host/path:tag` or `host/path@digest`. */
+  readonly endpoint: string;
+  readonly mirror: boolean;
+  readonly failure?: string;
 }
 
 /** A layer that was unpacked. */
@@ -88,6 +100,7 @@ export type ToProcess =
   | { readonly type: "cancel"; readonly id: number };
 
 export type FromProcess =
+  | { readonly type: "endpoint"; readonly id: number; readonly endpoint: EndpointMessage }
   | { readonly type: "resolved"; readonly id: number; readonly resolved: ResolvedMessage }
   | { readonly type: "progress"; readonly id: number; readonly progress: LayerProgress }
   | { readonly type: "done"; readonly id: number; readonly layers: readonly LayerResult[] }

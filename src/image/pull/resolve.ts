@@ -1,11 +1,13 @@
 /** From a reference to a verified manifest and configuration, on the first endpoint that has them. */
-import { atStage, messageOf, PodError, UnimplementedError } from "../../base/errors.ts";
+import { atStage, InvalidArgumentError, messageOf, PodError, UnimplementedError } from "../../base/errors.ts";
 import { RegistryError } from "../distribution/registry_error.ts";
 import { RegistryHost } from "../distribution/registry_host.ts";
 import { type FetchedManifest, Repository } from "../distribution/repository.ts";
+import { BEFORE_OTHERS } from "../distribution/retry.ts";
 import type { Transports } from "../distribution/transports.ts";
 import { type Descriptor, type Manifest, parseManifest } from "../manifest/documents.ts";
 import { choosePlatform } from "../manifest/platform.ts";
+import { type Attempts, EndpointsError } from "./attempts.ts";
 import type { PullEndpoint, PullJob } from "./protocol.ts";
 
 /** An image that was found. */
@@ -14,72 +16,76 @@ export interface ResolvedImage {
   readonly index?: FetchedManifest;
   readonly config: Uint8Array<ArrayBuffer>;
   readonly layers: readonly Descriptor[];
-  /** The repository that answered, then those that were not asked yet. */
-  readonly repositories: readonly [Repository, ...Repository[]];
+  /** The one that answered, then those that were not asked yet. */
+  readonly places: readonly [ImagePlace, ...ImagePlace[]];
 }
 
-/** No endpoint could give the image; lists each with its reason. */
-export class EndpointsError extends PodError {
-  override readonly kind;
-  readonly status: number | undefined;
-  readonly codes: readonly string[];
-
-  constructor(name: string, failures: ReadonlyArray<{ endpoint: PullEndpoint; error: RegistryError }>) {
-    const reasons = failures.map(({ endpoint, error }) =>
-      failures.length === 1 ? error.message : `${endpoint.mirror ? "mirror " : ""}${endpoint.host}: ${error.message}`
-    );
-    const tried = failures.length === 1 ? "" : `none of ${failures.length} endpoints has it: `;
-    super(`pull ${name}: ${tried}${reasons.join("; ")}`);
-    // The last endpoint is the image's own place: what it says counts most.
-    const last = failures.at(-1)?.error;
-    this.kind = last?.kind ?? "unavailable";
-    this.status = last?.status;
-    this.codes = last?.codes ?? [];
-  }
+/** An endpoint, and the repository there. */
+export interface ImagePlace {
+  readonly endpoint: PullEndpoint;
+  readonly repository: Repository;
 }
+
+/** A place that another one follows has this long for its first answer. */
+const FIRST_ANSWER_MS = 20_000;
 
 /** @throws EndpointsError; DataLossError, UnimplementedError or FailedPreconditionError for an unusable image */
 export async function resolveImage(
   job: PullJob,
-  options: { readonly transports: Transports; readonly signal: AbortSignal },
+  options: { readonly transports: Transports; readonly attempts: Attempts; readonly signal: AbortSignal },
 ): Promise<ResolvedImage> {
-  const repositories = job.endpoints.map((endpoint) => repositoryAt(endpoint, { job, transports: options.transports }));
-  const failures: { endpoint: PullEndpoint; error: RegistryError }[] = [];
-  for (const [i, repository] of repositories.entries()) {
-    const endpoint = job.endpoints[i];
-    if (endpoint === undefined) break;
+  const { attempts, signal, transports } = options;
+  const places = job.endpoints.map((endpoint, i): ImagePlace => {
+    const others = i + 1 < job.endpoints.length ? "follow" as const : "none" as const;
+    return { endpoint, repository: repositoryAt(endpoint, { job, transports, others }) };
+  });
+  for (const [i, place] of places.entries()) {
+    const { endpoint, repository } = place;
+    attempts.trying(endpoint);
     try {
-      const found = await resolveAt(repository, { job, signal: options.signal });
-      return { ...found, repositories: [repository, ...repositories.slice(i + 1)] };
+      const found = await resolveAt(repository, { job, signal });
+      return { ...found, places: [place, ...places.slice(i + 1)] };
     } catch (error) {
-      options.signal.throwIfAborted();
-      if (!(error instanceof RegistryError)) throw atStage(`pull ${job.name} from ${repository.host.origin}`, error);
-      failures.push({ endpoint, error });
+      signal.throwIfAborted();
+      const failure = error instanceof RegistryError
+        ? error
+        : atStage(`pull ${job.name} from ${repository.host.origin}`, error);
+      // Whatever a page of a proxy says, the image may be well elsewhere; an image that is unusable is so everywhere.
+      const mayBeElsewhere = error instanceof RegistryError || failure.kind === "data_loss";
+      if (!mayBeElsewhere || i + 1 === places.length) throw attempts.error(endpoint, failure);
+      attempts.failed(endpoint, failure);
     }
   }
-  throw new EndpointsError(job.name, failures);
+  throw new InvalidArgumentError(`pull ${job.name}: there is no place to ask`);
 }
 
 function repositoryAt(
   endpoint: PullEndpoint,
-  context: { readonly job: PullJob; readonly transports: Transports },
+  context: { readonly job: PullJob; readonly transports: Transports; readonly others: "follow" | "none" },
 ): Repository {
-  const { job, transports } = context;
-  const host = new RegistryHost({
-    host: endpoint.host,
-    insecure: endpoint.insecure,
+  const { job, transports, others } = context;
+  const { stallTimeoutMs, retryBaseMs, firstAnswerMs = FIRST_ANSWER_MS } = job;
+  const { host, insecure, credentials, credentialProblem, path } = endpoint;
+  const registry = new RegistryHost({
+    host,
+    insecure,
     transports,
-    ...(endpoint.credentials === undefined ? {} : { credentials: endpoint.credentials }),
-    ...(job.stallTimeoutMs === undefined ? {} : { stallTimeoutMs: job.stallTimeoutMs }),
-    ...(job.retryBaseMs === undefined ? {} : { retry: { baseMs: job.retryBaseMs } }),
+    ...(credentials === undefined ? {} : { credentials }),
+    ...(credentialProblem === undefined ? {} : { credentialProblem }),
+    ...(stallTimeoutMs === undefined ? {} : { stallTimeoutMs }),
+    ...(others === "none" ? {} : { firstAnswerMs }),
+    retry: {
+      ...(others === "none" ? {} : BEFORE_OTHERS),
+      ...(retryBaseMs === undefined ? {} : { baseMs: retryBaseMs }),
+    },
   });
-  return new Repository(host, endpoint.path);
+  return new Repository(registry, path);
 }
 
 async function resolveAt(
   repository: Repository,
   context: { readonly job: PullJob; readonly signal: AbortSignal },
-): Promise<Omit<ResolvedImage, "repositories">> {
+): Promise<Omit<ResolvedImage, "places">> {
   const { job, signal } = context;
   const top = await repository.manifest(job.reference, signal);
   const parsed = parseManifest(top.bytes, top.contentType);

@@ -11,6 +11,9 @@ import {
 } from "../reference.ts";
 import type { Mirror, RegistriesConfig, RegistryEntry, ShortNameMode } from "./registries_conf.ts";
 
+/** Where the errors send people who want a short name to mean one image. */
+const ALIAS_PLACE = "[aliases] of a file in /etc/containers/registries.conf.d";
+
 /** One place that is asked for an image. */
 export interface Endpoint {
   /** `host[:port]`, as the user or the administrator wrote it (`docker.io` stays). */
@@ -48,14 +51,16 @@ export function candidates(
         JSON.stringify(text)
       } has no registry host, and unqualified-search-registries is empty: write the full name, such as ${
         canonical(direct)
-      }`,
+      }, or add an alias to ${ALIAS_PLACE}`,
     );
   }
   if (registries.length > 1 && shortNameMode === "enforcing") {
     throw new InvalidArgumentError(
       `short name mode is enforcing, and image ${JSON.stringify(text)} could come from ${
         registries.join(", ")
-      }: write the full name or add an alias`,
+      }: write the full name, or add to ${ALIAS_PLACE}: ${JSON.stringify(name)} = ${
+        JSON.stringify(`${registries[0]}/${name}`)
+      }`,
     );
   }
   return registries.map((registry) => pullTarget(parseQualified(`${registry}/${text}`, text)));

@@ -1,11 +1,24 @@
 /**
- * registries.conf (version 2) and its drop-in directory, as containers-registries.conf(5) and
- * containers-registries.conf.d(5) define them.
+ * registries.conf (version 2) and its drop-in files, as containers-registries.conf(5) and
+ * containers-registries.conf.d(5) define them. Which files there are: `registry_files.ts`.
  *
  * @module
  */
 import { parse, TomlError } from "smol-toml";
 import { InvalidArgumentError, messageOf } from "../../base/errors.ts";
+import { isShortName, parseReference } from "../reference.ts";
+import {
+  isTable,
+  optionalBoolean,
+  optionalString,
+  quote,
+  strings,
+  type Table,
+  tables,
+  trimmed,
+  type Where,
+  wrong,
+} from "./_fields.ts";
 
 /** When a mirror may be asked. */
 export type PullFromMirror = "all" | "digest-only" | "tag-only";
@@ -36,34 +49,14 @@ export interface RegistriesConfig {
   readonly registries: readonly RegistryEntry[];
   readonly searchRegistries: readonly string[];
   readonly shortNameMode: ShortNameMode;
-  /** Short name -> full repository name, without tag. */
+  /** Short name -> full repository name, without tag. Empty: an alias that was taken back. */
   readonly aliases: ReadonlyMap<string, string>;
+  /** Where credentials are looked for, in order: {@link AUTH_FILES}, or the end of a `docker-credential-` program's name. */
+  readonly credentialHelpers: readonly string[];
 }
 
-export interface RegistriesSource {
-  /** Default `/etc/containers/registries.conf`; a file that does not exist counts as empty. */
-  readonly file?: string;
-  /** Default `/etc/containers/registries.conf.d`; its `*.conf` files come after `file`, in order of their names. */
-  readonly dropInDirectory?: string;
-}
-
-const MAX_FILE_BYTES = 4 * 1024 * 1024;
-
-/**
- * Reads the configuration. A later file replaces entries with the same prefix, and the search list as a whole.
- *
- * @throws InvalidArgumentError naming the file, and the line or the key, of what is wrong
- */
-export async function loadRegistries(source: RegistriesSource = {}): Promise<RegistriesConfig> {
-  const { file = "/etc/containers/registries.conf", dropInDirectory = "/etc/containers/registries.conf.d" } = source;
-  const files = [file, ...await dropIns(dropInDirectory)];
-  const layers: Partial<RegistriesConfig>[] = [];
-  for (const path of files) {
-    const text = await readIfThere(path);
-    if (text !== undefined) layers.push(parseRegistries(text, path));
-  }
-  return merge(layers);
-}
+/** The credential helper that means auth.json and its kin. */
+export const AUTH_FILES = "containers-auth.json";
 
 /** Parses one file. Keys that it does not have are absent. @throws InvalidArgumentError */
 export function parseRegistries(text: string, file: string): Partial<RegistriesConfig> {
@@ -77,33 +70,36 @@ export function parseRegistries(text: string, file: string): Partial<RegistriesC
   const search = table["unqualified-search-registries"];
   const mode = table["short-name-mode"];
   const aliases = table["aliases"];
+  const helpers = table["credential-helpers"];
+  const registries = tables(table["registry"], at("registry")).map((entry) => registryEntry(entry, file));
+  refuseConflicts(registries);
   return {
-    registries: tables(table["registry"], at("registry")).map((entry) => registryEntry(entry, file)),
-    ...(search === undefined ? {} : { searchRegistries: strings(search, at("unqualified-search-registries")) }),
-    ...(mode === undefined ? {} : { shortNameMode: shortNameMode(mode, at("short-name-mode")) }),
+    // Of one prefix that stands there twice, the first counts.
+    registries: registries.filter((one, i) => registries.findIndex(({ prefix }) => prefix === one.prefix) === i),
+    ...(search === undefined
+      ? {}
+      : { searchRegistries: searchRegistries(search, at("unqualified-search-registries")) }),
+    ...(mode === undefined || mode === "" ? {} : { shortNameMode: shortNameMode(mode, at("short-name-mode")) }),
     ...(aliases === undefined ? {} : { aliases: aliasMap(aliases, at("aliases")) }),
+    ...(helpers === undefined ? {} : { credentialHelpers: helperNames(helpers, at("credential-helpers")) }),
   };
 }
 
-interface Where {
-  readonly file: string;
-  readonly key: string;
-}
-
-type Table = Readonly<Record<string, unknown>>;
-
-function merge(layers: readonly Partial<RegistriesConfig>[]): RegistriesConfig {
+/** A later file replaces entries with the same prefix, single aliases, and each other key as a whole. */
+export function mergeRegistries(layers: readonly Partial<RegistriesConfig>[]): RegistriesConfig {
   const registries = new Map<string, RegistryEntry>();
   const aliases = new Map<string, string>();
-  let searchRegistries: readonly string[] = [];
-  let mode: ShortNameMode = "enforcing";
-  for (const layer of layers) {
-    for (const entry of layer.registries ?? []) registries.set(entry.prefix, entry);
-    for (const [name, value] of layer.aliases ?? []) aliases.set(name, value);
-    searchRegistries = layer.searchRegistries ?? searchRegistries;
-    mode = layer.shortNameMode ?? mode;
+  let merged: Pick<RegistriesConfig, "searchRegistries" | "shortNameMode" | "credentialHelpers"> = {
+    searchRegistries: [],
+    shortNameMode: "enforcing",
+    credentialHelpers: [AUTH_FILES],
+  };
+  for (const { registries: entries = [], aliases: names = [], ...rest } of layers) {
+    for (const entry of entries) registries.set(entry.prefix, entry);
+    for (const [name, value] of names) aliases.set(name, value);
+    merged = { ...merged, ...rest };
   }
-  return { registries: [...registries.values()], searchRegistries, shortNameMode: mode, aliases };
+  return { ...merged, registries: [...registries.values()], aliases };
 }
 
 function registryEntry(table: Table, file: string): RegistryEntry {
@@ -117,6 +113,9 @@ function registryEntry(table: Table, file: string): RegistryEntry {
   if (prefix.includes("*", wildcard ? 1 : 0)) {
     throw new InvalidArgumentError(`${file}: registry prefix ${quote(prefix)}: only a leading "*." may be a wildcard`);
   }
+  if (/\s|:\/\//.test(prefix)) {
+    throw new InvalidArgumentError(`${file}: registry prefix ${quote(prefix)} is not host[:port][/path] (no scheme)`);
+  }
   if (location !== undefined) requireLocation(location, at("location"));
   const digestOnly = optionalBoolean(table["mirror-by-digest-only"], at("mirror-by-digest-only"));
   const target = location ?? (wildcard ? undefined : prefix);
@@ -125,21 +124,45 @@ function registryEntry(table: Table, file: string): RegistryEntry {
     ...(target === undefined ? {} : { location: target }),
     insecure: optionalBoolean(table["insecure"], at("insecure")),
     blocked: optionalBoolean(table["blocked"], at("blocked")),
-    mirrors: tables(table["mirror"], at("mirror")).map((entry) => mirror(entry, { file, digestOnly })),
+    mirrors: tables(table["mirror"], at("mirror")).map((entry) => mirror(entry, { file, digestOnly, prefix })),
     file,
   };
 }
 
-function mirror(table: Table, parent: { readonly file: string; readonly digestOnly: boolean }): Mirror {
+function mirror(
+  table: Table,
+  parent: { readonly file: string; readonly digestOnly: boolean; readonly prefix: string },
+): Mirror {
   const at = (key: string): Where => ({ file: parent.file, key: `registry.mirror.${key}` });
   const location = trimmed(optionalString(table["location"], at("location")), at("location"));
   if (location === undefined) throw new InvalidArgumentError(`${parent.file}: a [[registry.mirror]] has no location`);
   const policy = optionalString(table["pull-from-mirror"], at("pull-from-mirror"));
+  if (parent.digestOnly && policy !== undefined && policy !== "") {
+    throw wrong(
+      at("pull-from-mirror"),
+      `of ${quote(location)} and mirror-by-digest-only of registry ${quote(parent.prefix)} exclude each other`,
+    );
+  }
   return {
     location: requireLocation(location, at("location")),
     insecure: optionalBoolean(table["insecure"], at("insecure")),
     pullFromMirror: parent.digestOnly ? "digest-only" : pullFromMirror(policy, at("pull-from-mirror")),
   };
+}
+
+/** A place that is secure here and insecure there: no order of reading would be right. */
+function refuseConflicts(entries: readonly RegistryEntry[]): void {
+  const places = new Map<string, RegistryEntry>();
+  for (const entry of entries) {
+    const { location, file } = entry;
+    if (location === undefined) continue;
+    const other = places.get(location) ?? entry;
+    for (const key of ["insecure", "blocked"] as const) {
+      if (other[key] === entry[key]) continue;
+      throw wrong({ file, key: `registry.${key}` }, `of location ${quote(location)} is both true and false`);
+    }
+    places.set(location, other);
+  }
 }
 
 function requireLocation(location: string, where: Where): string {
@@ -153,6 +176,10 @@ function pullFromMirror(value: string | undefined, where: Where): PullFromMirror
   throw wrong(where, `${quote(value)} is not one of all, digest-only, tag-only`);
 }
 
+function searchRegistries(value: unknown, where: Where): readonly string[] {
+  return strings(value, where).map((text) => requireLocation(trimmed(text, where) ?? "", where));
+}
+
 function shortNameMode(value: unknown, where: Where): ShortNameMode {
   if (value === "enforcing" || value === "permissive" || value === "disabled") return value;
   throw wrong(where, `${quote(value)} is not one of enforcing, permissive, disabled`);
@@ -163,9 +190,34 @@ function aliasMap(value: unknown, where: Where): ReadonlyMap<string, string> {
   return new Map(
     Object.entries(value).map(([name, target]) => {
       if (typeof target !== "string") throw wrong(where, `${quote(name)} is not a string`);
+      if (!isShortName(name)) throw wrong(where, `${quote(name)} is not a short name: it has a registry host`);
+      requireRepository(name, { ...where, key: `aliases: ${quote(name)}` });
+      if (target === "") return [name, ""];
+      const at = { ...where, key: `aliases.${name}:` };
+      if (isShortName(target)) throw wrong(at, `${quote(target)} has no registry host`);
+      requireRepository(target, at);
       return [name, target];
     }),
   );
+}
+
+function requireRepository(text: string, where: Where): void {
+  let reference: ReturnType<typeof parseReference>;
+  try {
+    reference = parseReference(text);
+  } catch (error) {
+    throw wrong(where, messageOf(error));
+  }
+  if (reference.tag === undefined && reference.digest === undefined) return;
+  throw wrong(where, `${quote(text)} must have neither tag nor digest`);
+}
+
+function helperNames(value: unknown, where: Where): readonly string[] {
+  const names = strings(value, where);
+  // It becomes part of a program's name.
+  const bad = names.find((name) => !/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(name));
+  if (bad !== undefined) throw wrong(where, `${quote(bad)} is not the end of a program's name`);
+  return names;
 }
 
 function parseToml(text: string, file: string): Table {
@@ -176,73 +228,4 @@ function parseToml(text: string, file: string): Table {
     const reason = messageOf(error).split("\n")[0] ?? "";
     throw new InvalidArgumentError(`${file}:${error.line}:${error.column}: ${reason}`, { cause: error });
   }
-}
-
-async function dropIns(directory: string): Promise<string[]> {
-  const names: string[] = [];
-  try {
-    for await (const entry of Deno.readDir(directory)) {
-      if (entry.name.endsWith(".conf") && !entry.isDirectory) names.push(entry.name);
-    }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw unreadable(directory, error);
-  }
-  return names.sort().map((name) => `${directory}/${name}`);
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    if ((await Deno.stat(path)).size > MAX_FILE_BYTES) {
-      throw new InvalidArgumentError(`${path} is larger than ${MAX_FILE_BYTES} bytes`);
-    }
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error instanceof InvalidArgumentError ? error : unreadable(path, error);
-  }
-}
-
-function unreadable(path: string, error: unknown): InvalidArgumentError {
-  return new InvalidArgumentError(`read registries configuration ${path}: ${messageOf(error)}`, { cause: error });
-}
-
-function tables(value: unknown, where: Where): readonly Table[] {
-  if (value === undefined) return [];
-  if (Array.isArray(value) && value.every(isTable)) return value;
-  throw wrong(where, "is not an array of tables");
-}
-
-function strings(value: unknown, where: Where): readonly string[] {
-  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
-  throw wrong(where, "is not an array of strings");
-}
-
-function optionalString(value: unknown, where: Where): string | undefined {
-  if (value === undefined || typeof value === "string") return value;
-  throw wrong(where, "is not a string");
-}
-
-function optionalBoolean(value: unknown, where: Where): boolean {
-  if (value === undefined) return false;
-  if (typeof value === "boolean") return value;
-  throw wrong(where, "is not true or false");
-}
-
-function trimmed(value: string | undefined, where: Where): string | undefined {
-  if (value === undefined) return undefined;
-  const text = value.replace(/\/+$/, "");
-  if (text === "") throw wrong(where, "is empty");
-  return text;
-}
-
-function isTable(value: unknown): value is Table {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function quote(value: unknown): string {
-  return JSON.stringify(value)?.slice(0, 120) ?? String(value);
-}
-
-function wrong(where: Where, reason: string): InvalidArgumentError {
-  return new InvalidArgumentError(`${where.file}: ${where.key} ${reason}`);
 }

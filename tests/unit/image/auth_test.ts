@@ -1,5 +1,5 @@
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
-import { authFiles, credentialsFromFiles, parseAuthFile } from "../../../src/image/auth/auth_file.ts";
+import { AuthFile, authFiles, readAuthFile } from "../../../src/image/auth/auth_file.ts";
 import { parseChallenges } from "../../../src/image/distribution/challenge.ts";
 import { proxyFor, proxySettings } from "../../../src/image/distribution/proxy.ts";
 import { RegistryError } from "../../../src/image/distribution/registry_error.ts";
@@ -9,68 +9,96 @@ import { burstCommand, selfCommand } from "../../../src/linux/self.ts";
 
 const auth = (text: string): string => btoa(text);
 
-Deno.test("credentialsFromFiles() takes the longest entry, and old spellings of Docker Hub", async () => {
-  const file = await Deno.makeTempFile();
-  try {
-    await Deno.writeTextFile(
-      file,
-      JSON.stringify({
-        auths: {
-          "https://index.docker.io/v1/": { auth: auth("hub:1") },
-          "r.example:5000": { auth: auth("host:2") },
-          "r.example:5000/team": { auth: auth("team:a:b") },
-          "idp.example": { identitytoken: "tok", auth: auth("x:y") },
-          "empty.example": {},
-        },
-      }),
-    );
-    const find = async (name: string): Promise<unknown> => {
-      const found = await credentialsFromFiles(name, { globalFile: file, environment: {} });
-      return found === undefined
-        ? undefined
-        : found.kind === "basic"
-        ? `${found.username} ${found.password}`
-        : found.token;
-    };
-    equal(await find("docker.io/library/busybox"), "hub 1");
-    equal(await find("r.example:5000/x"), "host 2");
-    equal(await find("r.example:5000/team/x"), "team a:b");
-    equal(await find("r.example:5000/teams"), "host 2");
-    equal(await find("idp.example/x"), "tok");
-    equal(await find("empty.example/x"), undefined);
-    equal(await find("r.example/x"), undefined);
-  } finally {
-    await Deno.remove(file);
-  }
+const fileOf = (document: unknown, options: { legacy?: boolean } = {}): AuthFile =>
+  new AuthFile(document as Record<string, unknown>, { path: "/f", ...options });
+
+Deno.test("AuthFile.find() takes the longest entry, and old spellings of Docker Hub", () => {
+  const file = fileOf({
+    auths: {
+      "https://index.docker.io/v1/": { auth: auth("hub:1") },
+      "r.example:5000": { auth: auth("host:2") },
+      "r.example:5000/team": { auth: auth("team:a:b") },
+      "idp.example": { identitytoken: "tok", auth: auth("x:y") },
+      "bearer.example": { registrytoken: "reg" },
+      "empty.example": {},
+    },
+  });
+  const find = (name: string): string | undefined => {
+    const found = file.find(name);
+    if (found?.kind !== "credentials") return found?.kind;
+    const { credentials } = found;
+    return credentials.kind === "basic" ? `${credentials.username} ${credentials.password}` : credentials.token;
+  };
+  equal(find("docker.io/library/busybox"), "hub 1");
+  equal(find("r.example:5000/x"), "host 2");
+  equal(find("r.example:5000/team/x"), "team a:b");
+  equal(find("r.example:5000/teams"), "host 2");
+  equal(find("idp.example/x"), "tok");
+  equal(find("bearer.example/x"), "reg");
+  equal(find("empty.example/x"), undefined);
+  equal(find("r.example/x"), undefined);
 });
 
-Deno.test("authFiles() looks where the environment says, and a named file must exist", async () => {
-  deepEqual(authFiles({ environment: { HOME: "/root" } }).map((f) => f.path), [
+Deno.test("AuthFile.find() gives the helper of the host first, and the one for all hosts last", () => {
+  const file = fileOf({
+    auths: { "a.example": { auth: auth("a:1") }, "b.example": { auth: auth("b:2") }, "c.example": {} },
+    credHelpers: { "a.example": "cloud", "https://index.docker.io/v1/": "hub" },
+    credsStore: "pass",
+  });
+  const helper = (helper: string, server: string): unknown => ({ kind: "helper", helper, server });
+  deepEqual(file.find("a.example/x"), helper("cloud", "a.example"));
+  deepEqual(file.find("docker.io/library/x"), helper("hub", "https://index.docker.io/v1/"));
+  equal(file.find("b.example/x")?.kind, "credentials");
+  deepEqual(file.find("c.example/x"), helper("pass", "c.example"));
+  deepEqual(fileOf({ credsStore: "pass" }).find("docker.io/x"), helper("pass", "https://index.docker.io/v1/"));
+});
+
+Deno.test("AuthFile.find() reads the hosts of .dockercfg at its top", () => {
+  equal(fileOf({ "r.example": { auth: auth("a:b") } }, { legacy: true }).find("r.example/x")?.kind, "credentials");
+  equal(fileOf({ "r.example": { auth: auth("a:b") } }).find("r.example/x"), undefined);
+});
+
+Deno.test("authFiles() looks where the environment says, and in root's home without one", () => {
+  const paths = (environment: Record<string, string>): string[] => authFiles({ environment }).map(({ path }) => path);
+  deepEqual(paths({}), [
     "/run/containers/0/auth.json",
     "/root/.config/containers/auth.json",
     "/root/.docker/config.json",
+    "/root/.dockercfg",
+  ]);
+  deepEqual(paths({ HOME: "/h", XDG_RUNTIME_DIR: "/r", XDG_CONFIG_HOME: "/c", DOCKER_CONFIG: "/d" }), [
+    "/r/containers/auth.json",
+    "/c/containers/auth.json",
+    "/d/config.json",
+    "/h/.dockercfg",
   ]);
   deepEqual(authFiles({ environment: { REGISTRY_AUTH_FILE: "/a" } }), [{ path: "/a", required: true }]);
-  await rejects(credentialsFromFiles("a/b", { globalFile: "/nonexistent", environment: {} }), /\/nonexistent/);
-  equal(
-    await credentialsFromFiles("a/b", { environment: { HOME: "/nonexistent", XDG_RUNTIME_DIR: "/nonexistent" } }),
-    undefined,
-  );
+  deepEqual(authFiles({ environment: {}, globalFile: "/g" }), [{ path: "/g", required: true }]);
 });
 
-Deno.test("parseAuthFile() never repeats a secret in its errors", () => {
-  for (
-    const text of [
-      `{"auths":{"a":{"auth":"topsecret"}}}`,
-      `topsecret`,
-      `{"auths":{"a":{"auth":"${auth("topsecret")}"}}}`,
-    ]
-  ) {
-    throws(() => parseAuthFile(text, "/f"), (error: Error) => {
-      ok(!error.message.includes("topsecret"));
-      return error.message.includes("/f");
-    });
+Deno.test("a bad auth file never repeats a secret in its error, and a bad entry spoils its own registry only", async () => {
+  const file = await Deno.makeTempFile();
+  try {
+    for (const text of [`topsecret`, `"topsecret"`, `{"auths":{"a":{"auth":"topsecret"}}`]) {
+      await Deno.writeTextFile(file, text);
+      await rejects(
+        readAuthFile({ path: file, required: true }),
+        (error: Error) => !error.message.includes("topsecret") && error.message.includes(file),
+      );
+    }
+  } finally {
+    await Deno.remove(file);
   }
+  for (const entry of ["topsecret", auth("topsecret")]) {
+    const mixed = fileOf({ auths: { "a.example": { auth: entry }, "b.example": { auth: auth("b:2") } } });
+    throws(() => mixed.find("a.example/x"), (error: Error) => {
+      ok(!error.message.includes("topsecret"));
+      return error.message.includes("/f") && error.message.includes("a.example");
+    });
+    equal(mixed.find("b.example/x")?.kind, "credentials");
+  }
+  equal(await readAuthFile({ path: "/nonexistent/auth.json", required: false }), undefined);
+  await rejects(readAuthFile({ path: "/nonexistent/auth.json", required: true }), /\/nonexistent/);
 });
 
 Deno.test("parseChallenges() reads what registries send", () => {

@@ -1,14 +1,21 @@
 import { deepEqual, equal, rejects, throws } from "node:assert/strict";
 import { canonical, parseReference, pullTarget } from "../../../src/image/reference.ts";
 import { candidates, endpointsOf } from "../../../src/image/registries/endpoints.ts";
-import { loadRegistries, type RegistriesConfig } from "../../../src/image/registries/registries_conf.ts";
+import { type LogFields, silentLogger } from "../../../src/base/logger.ts";
+import { Registries } from "../../../src/image/registries/registries.ts";
+import type { RegistriesConfig } from "../../../src/image/registries/registries_conf.ts";
+import type { RegistriesSource } from "../../../src/image/registries/registry_files.ts";
+
+const load = (source: RegistriesSource): Promise<RegistriesConfig> =>
+  new Registries({ aliasFile: "/nonexistent/aliases", environment: { HOME: "/nonexistent" }, ...source }, silentLogger)
+    .current();
 
 async function config(files: Readonly<Record<string, string>>): Promise<RegistriesConfig> {
   const directory = await Deno.makeTempDir();
   try {
     await Deno.mkdir(`${directory}/registries.conf.d`);
     for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${directory}/${name}`, text);
-    return await loadRegistries({
+    return await load({
       file: `${directory}/registries.conf`,
       dropInDirectory: `${directory}/registries.conf.d`,
     });
@@ -22,13 +29,13 @@ const places = (text: string, from: RegistriesConfig): string[] =>
     `${e.mirror ? "mirror " : ""}${e.host}/${e.path}${e.insecure ? " insecure" : ""}`
   );
 
-Deno.test("loadRegistries() takes no files as an empty configuration", async () => {
-  const empty = await loadRegistries({ file: "/nonexistent/a", dropInDirectory: "/nonexistent/d" });
+Deno.test("Registries.current() takes no files as an empty configuration", async () => {
+  const empty = await load({ file: "/nonexistent/a", dropInDirectory: "/nonexistent/d" });
   deepEqual(empty.registries, []);
   deepEqual(places("quay.io/a/b:1", empty), ["quay.io/a/b"]);
 });
 
-Deno.test("loadRegistries() lets later files replace prefixes and the search list", async () => {
+Deno.test("Registries.current() lets later files replace prefixes and the search list", async () => {
   const merged = await config({
     "registries.conf": `unqualified-search-registries = ["docker.io", "quay.io"]
       short-name-mode = "permissive"
@@ -133,6 +140,107 @@ Deno.test("candidates() resolves short names through aliases, then search regist
   throws(() => candidates("busybox", { config: { ...from, searchRegistries: [] } }), /write the full name/);
 });
 
+Deno.test("candidates() writes the line that would make a short name clear", async () => {
+  const from = await config({ "registries.conf": `unqualified-search-registries = ["a.example", "b.example"]` });
+  throws(
+    () => candidates("team/app:2", { config: from }),
+    /short name mode is enforcing.*add to \[aliases\].*: "team\/app" = "a\.example\/team\/app"/,
+  );
+  throws(() => candidates("x", { config: { ...from, searchRegistries: [] } }), /\[aliases\]/);
+});
+
+Deno.test("aliases and helpers of later files count, and an empty alias takes one back", async () => {
+  const merged = await config({
+    "registries.conf": `unqualified-search-registries = ["docker.io"]
+      credential-helpers = ["containers-auth.json", "cloud"]
+      [aliases]
+      "one" = "a.example/one"
+      "two" = "a.example/two"`,
+    "registries.conf.d/000-shortnames.conf": `[aliases]\n"two" = ""\n"three" = "b.example/x/three"`,
+  });
+  const names = (text: string): string[] => candidates(text, { config: merged }).map(canonical);
+  deepEqual([names("one"), names("two"), names("three:1")].flat(), [
+    "a.example/one:latest",
+    "docker.io/library/two:latest",
+    "b.example/x/three:1",
+  ]);
+  deepEqual(merged.credentialHelpers, ["containers-auth.json", "cloud"]);
+  deepEqual((await load({ file: "/nonexistent/f" })).credentialHelpers, ["containers-auth.json"]);
+});
+
+Deno.test("a user's own files, the environment's and podman's aliases are found", async () => {
+  const home = await Deno.makeTempDir();
+  try {
+    const directory = `${home}/.config/containers`;
+    await Deno.mkdir(`${directory}/registries.conf.d`, { recursive: true });
+    const search = (name: string): string => `unqualified-search-registries = ["${name}"]`;
+    await Deno.writeTextFile(`${directory}/registries.conf.d/x.conf`, `[aliases]\n"a" = "user.example/a"`);
+    await Deno.writeTextFile(`${home}/aliases`, `[aliases]\n"b" = "noted.example/b"`);
+    await Deno.writeTextFile(`${home}/other.conf`, search("other.example"));
+    const environment = { HOME: home };
+    const aliasFile = `${home}/aliases`;
+    deepEqual([...(await load({ environment, aliasFile })).aliases.values()].slice(-2), [
+      "user.example/a",
+      "noted.example/b",
+    ]);
+    await Deno.writeTextFile(`${directory}/registries.conf`, search("user.example"));
+    const own = await load({ environment, aliasFile });
+    deepEqual([own.searchRegistries, own.aliases.size], [["user.example"], 2]);
+    const chosen = { ...environment, CONTAINERS_REGISTRIES_CONF: `${home}/other.conf` };
+    deepEqual((await load({ environment: chosen })).searchRegistries, ["other.example"]);
+    deepEqual((await load({ environment: chosen, file: `${directory}/registries.conf` })).searchRegistries, [
+      "user.example",
+    ]);
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
+});
+
+Deno.test("a change counts at once; a bad file is told once and leaves the last good configuration", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const lines: string[] = [];
+    const log = {
+      ...silentLogger,
+      error: (text: string, _fields?: LogFields) => lines.push(`error ${text}`),
+      info: (text: string) => lines.push(`info ${text}`),
+    };
+    const file = `${directory}/r.conf`;
+    const dropIn = `${directory}/d/x.conf`;
+    const source = { file, dropInDirectory: `${directory}/d`, aliasFile: "/nonexistent" };
+    const registries = new Registries(source, log);
+    const search = async (): Promise<string> => (await registries.current()).searchRegistries.join();
+    await Deno.writeTextFile(file, `unqualified-search-registries = ["a.example"`);
+    await rejects(search(), /r\.conf:1:/);
+    await Deno.writeTextFile(file, `unqualified-search-registries = ["a.example"]`);
+    equal(await search(), "a.example");
+    equal(await registries.current(), await registries.current());
+    await Deno.mkdir(`${directory}/d`);
+    await Deno.writeTextFile(dropIn, `unqualified-search-registries = ["b.example"]`);
+    equal(await search(), "b.example");
+    await Deno.writeTextFile(dropIn, `unqualified-search-registries = 7`);
+    equal(await search(), "b.example");
+    equal(await search(), "b.example");
+    await Deno.remove(dropIn);
+    equal(await search(), "a.example");
+    deepEqual(lines.map((line) => line.replace(directory, "")), [
+      "info Read the changed registries configuration",
+      "error registries configuration is wrong, the last good one stays in force: /d/x.conf: unqualified-search-registries is not an array of strings",
+      "info Read the changed registries configuration",
+    ]);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("of one prefix that stands there twice the first counts", async () => {
+  const from = await config({
+    "registries.conf": `[[registry]]\nprefix="a.example"\nlocation="b.example"
+      [[registry]]\nprefix="a.example"\nlocation="c.example"`,
+  });
+  deepEqual(places("a.example/x", from), ["b.example/x"]);
+});
+
 const WRONG: ReadonlyArray<readonly [text: string, reason: RegExp]> = [
   ["a = ", /registries\.conf:1:/],
   ["[registries.search]\nregistries = []", /version 1/],
@@ -145,9 +253,25 @@ const WRONG: ReadonlyArray<readonly [text: string, reason: RegExp]> = [
   ["registry = 'x'", /array of tables/],
   ["unqualified-search-registries = [1]", /array of strings/],
   ["short-name-mode = 'maybe'", /enforcing/],
+  ["unqualified-search-registries = ['https://x']", /no scheme/],
+  ["credential-helpers = ['../x']", /end of a program's name/],
+  ["credential-helpers = 'x'", /array of strings/],
+  ["[aliases]\na = 1", /not a string/],
+  ["[aliases]\na = 'b/c'", /aliases\.a: "b\/c" has no registry host/],
+  ["[aliases]\na = 'b.example/c:1'", /neither tag nor digest/],
+  ["[aliases]\n'b.example/c' = 'b.example/c'", /not a short name/],
+  ["[aliases]\n'a:1' = 'b.example/c'", /neither tag nor digest/],
+  [
+    "[[registry]]\nlocation='x'\nmirror-by-digest-only=true\n[[registry.mirror]]\nlocation='y'\npull-from-mirror='all'",
+    /exclude each other/,
+  ],
+  [
+    "[[registry]]\nlocation='x'\ninsecure=true\n[[registry]]\nprefix='y'\nlocation='x'",
+    /registry\.insecure of location "x" is both true and false/,
+  ],
 ];
 for (const [text, reason] of WRONG) {
-  Deno.test(`loadRegistries() refuses ${JSON.stringify(text)}`, async () => {
+  Deno.test(`Registries.current() refuses ${JSON.stringify(text)}`, async () => {
     await rejects(config({ "registries.conf": text }), reason);
   });
 }
