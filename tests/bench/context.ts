@@ -58,7 +58,10 @@ export interface Subject {
   readonly effort: Effort;
   /** Image of the containers. */
   readonly image: string;
-  readonly realisticImage: string;
+  /** `127.0.0.1:port` of the registry that has the images of `pull_images.ts`. */
+  readonly registryHost: string;
+  /** For temporary files. */
+  readonly workDir: string;
   readonly cgroupParent: string;
   readonly round: number;
 }
@@ -82,4 +85,13 @@ export async function timed<T>(subject: Subject, measure: string, work: () => Pr
   const result = await work();
   subject.results.add(measure, subject.peer, performance.now() - startMs);
   return result;
+}
+
+/** Does the same `count` times at once. */
+export async function inParallel(count: number, work: () => Promise<void>): Promise<void> {
+  await Promise.all(Array.from({ length: count }, work));
+}
+
+export function mib(bytes: number): number {
+  return bytes / 2 ** 20;
 }

@@ -15,6 +15,7 @@ import { startRegistry } from "../e2e/harness/registry_process.ts";
 import { ImageSpec } from "../../src/cri/gen/api.ts";
 import { type Effort, FULL, QUICK, Results, type Subject } from "./context.ts";
 import { MEASURES } from "./measures.ts";
+import { LONG, PULL_MEASURES } from "./pulls.ts";
 import { PEER_NAMES, type PeerName, preparePeer } from "./peers.ts";
 import { jsonReport, textReport } from "./report.ts";
 
@@ -55,7 +56,8 @@ function say(text: string): void {
 }
 
 async function run(flags: Flags): Promise<void> {
-  const names = flags.only.length === 0 ? Object.keys(MEASURES) : flags.only;
+  const all = Object.keys(MEASURES).filter((name) => flags.quick !== true || !LONG.includes(name));
+  const names = flags.only.length === 0 ? all : flags.only;
   const base = flags.quick === true ? QUICK : FULL;
   const effort: Effort = flags.rounds === undefined ? base : { ...base, rounds: Number(flags.rounds) };
   const cacheDir = flags.dir ?? "/var/tmp/crio-bench";
@@ -63,9 +65,9 @@ async function run(flags: Flags): Promise<void> {
   const workDir = await Deno.makeTempDir({ dir: cacheDir, prefix: "run-" });
   await using cleanup = new AsyncDisposableStack();
   cleanup.defer(() => removeTree(workDir));
-  const realistic = names.includes("pull");
-  if (realistic) say("preparing the realistic image");
-  const registry = cleanup.use(await startRegistry(realistic ? { realisticCacheDir: cacheDir } : {}));
+  const pulls = names.some((name) => name in PULL_MEASURES);
+  if (pulls) say("preparing the images to pull: minutes the first time");
+  const registry = cleanup.use(await startRegistry(pulls ? { pullImagesCacheDir: cacheDir } : {}));
   const cgroup = cleanup.use(await CgroupParent.create(`crio-bench-${Deno.pid}`));
   const crio = flags.crio === undefined ? crioCommand() : flags.crio.split(" ");
   const results = new Results();
@@ -89,7 +91,8 @@ async function run(flags: Flags): Promise<void> {
           effort,
           round,
           image: `${registry.host}/bench/busybox:1`,
-          realisticImage: `${registry.host}/bench/realistic:1`,
+          registryHost: registry.host,
+          workDir,
           cgroupParent: `${cgroup.path}/${peer}`,
         };
         await measureOne(name, subject);

@@ -1,7 +1,7 @@
 import { containerConfig, podConfig, removeAllPods, removePod, SLEEPER, startPod } from "../e2e/harness/pods.ts";
-import { ContainerState, ImageSpec } from "../../src/cri/gen/api.ts";
-import { message } from "../e2e/harness/cri_client.ts";
-import { nextPod, type Subject, timed } from "./context.ts";
+import { ContainerState } from "../../src/cri/gen/api.ts";
+import { inParallel, mib, nextPod, type Subject, timed } from "./context.ts";
+import { PULL_MEASURES } from "./pulls.ts";
 import { median } from "./statistics.ts";
 
 /** Everything that can be asked for by `--only`. Order matters: later ones leave the store fuller. */
@@ -12,7 +12,7 @@ export const MEASURES: Readonly<Record<string, (subject: Subject) => Promise<voi
   hostnet: (subject) => measureAlone(subject, { hostNetwork: true, suffix: ", host network" }),
   together: measureTogether,
   exec: measureExec,
-  pull: measurePull,
+  ...PULL_MEASURES,
   fifty: measureManyPods,
 };
 
@@ -102,23 +102,6 @@ async function measureExec(subject: Subject): Promise<void> {
   for (const pod of pods) await removePod(client, pod.podSandboxId);
 }
 
-/** Pulls the realistic image into a store that does not have it: wall time, and CPU of all processes of the runtime. */
-async function measurePull(subject: Subject): Promise<void> {
-  const { daemon, results, peer } = subject;
-  const image = message(ImageSpec, { image: subject.realisticImage });
-  await daemon.client.call("removeImage", { image });
-  const cpuBefore = daemon.cpuMs();
-  const startMs = performance.now();
-  await daemon.client.call("pullImage", { image }, { timeoutMs: 300_000 });
-  results.add("PullImage realistic, wall s", peer, (performance.now() - startMs) / 1000);
-  results.add("PullImage realistic, CPU s", peer, (daemon.cpuMs() - cpuBefore) / 1000);
-  const memory = daemon.memory();
-  results.add("PSS after a pull: daemon + helpers, MiB", peer, mib(memory.daemonBytes + memory.helperBytes));
-  await daemon.client.call("removeImage", { image }, { timeoutMs: 300_000 });
-  // What was written and deleted must not slow down the next one's disk.
-  await new Deno.Command("sync").output();
-}
-
 /** Many pods: lists, memory, restart, drain. */
 async function measureManyPods(subject: Subject): Promise<void> {
   const { daemon, effort, results, peer } = subject;
@@ -202,12 +185,4 @@ async function timedIfServed(subject: Subject, measure: string): Promise<void> {
     if (!served) return;
     subject.results.add(measure, subject.peer, performance.now() - startMs);
   }
-}
-
-async function inParallel(count: number, work: () => Promise<void>): Promise<void> {
-  await Promise.all(Array.from({ length: count }, work));
-}
-
-function mib(bytes: number): number {
-  return bytes / 2 ** 20;
 }

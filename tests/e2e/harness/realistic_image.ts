@@ -1,11 +1,10 @@
-import { buildImage, type BuiltImage } from "../../fakes/registry/content.ts";
 import { tarBlocks, type TarEntry } from "../../fakes/tar.ts";
 
 /** Changes whenever the bytes of the image do: names the cache. */
 export const REALISTIC_VERSION = 1;
 
 /** What one layer holds. */
-interface LayerPlan {
+export interface LayerPlan {
   readonly top: string;
   readonly files: number;
   readonly totalBytes: number;
@@ -15,7 +14,7 @@ interface LayerPlan {
 }
 
 /** Base system, libraries, language runtime, documentation, dependencies, application: 23,000 entries, 270 MB. */
-const LAYERS: readonly LayerPlan[] = [
+export const REALISTIC_LAYERS: readonly LayerPlan[] = [
   { top: "usr/share", files: 1600, totalBytes: 22e6, binaryShare: 0.2, filesPerDirectory: 12 },
   { top: "usr/lib", files: 900, totalBytes: 60e6, binaryShare: 0.85, filesPerDirectory: 40 },
   { top: "usr/lib/runtime", files: 4200, totalBytes: 48e6, binaryShare: 0.15, filesPerDirectory: 14 },
@@ -23,18 +22,16 @@ const LAYERS: readonly LayerPlan[] = [
   { top: "srv/modules", files: 9000, totalBytes: 88e6, binaryShare: 0.03, filesPerDirectory: 9 },
   { top: "srv/app", files: 700, totalBytes: 24e6, binaryShare: 0.3, filesPerDirectory: 20 },
 ];
-const SEED = 20_261_123;
 const MEAN_FILE_SPREAD = 2.2;
 
 /**
- * Builds the benchmark image: the same bytes on every machine, for `SEED` is fixed and everything is derived from it.
- * Takes about 20 s and 700 MB; cache it.
+ * Builds layer tars: the same bytes on every machine, for everything is derived from the seed. The realistic image takes
+ * about 20 s and 700 MB; cache it.
  */
-export function buildRealisticImage(): BuiltImage {
-  const random = randomSource(SEED);
+export function buildLayers(plans: readonly LayerPlan[], seed: number): Uint8Array[] {
+  const random = randomSource(seed);
   const words = vocabulary(random);
-  const layers = LAYERS.map((plan) => layerTar(plan, { random, words }));
-  return buildImage({ layers, config: { Cmd: ["/bin/sh"], Env: ["PATH=/usr/bin:/bin"] } });
+  return plans.map((plan) => layerTar(plan, { random, words }));
 }
 
 type Random = () => number;

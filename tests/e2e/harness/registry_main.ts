@@ -2,7 +2,7 @@
  * A loopback registry in a process of its own, so that its work is not the client's: `127.0.0.1:port` on stdout, then it
  * serves until stdin ends, or with `--stay` until it is killed. Images: `bench/busybox:1`, `bench/nobody:1` (the same
  * with `USER nobody`), `bench/extra:1` (for those who remove it again), `bench/pause:1` and, with
- * `--realistic CACHE_DIR`, `bench/realistic:1`.
+ * `--pull-images CACHE_DIR`, those of `tests/bench/pull_images.ts`.
  *
  * @module
  */
@@ -11,37 +11,8 @@ import { FakeRegistry } from "../../fakes/registry.ts";
 import { buildImage } from "../../fakes/registry/content.ts";
 import { BUSYBOX_CONFIG, busyboxLayer } from "./busybox_image.ts";
 import { buildTar } from "../../fakes/tar.ts";
-import { buildRealisticImage, randomSource, REALISTIC_VERSION } from "./realistic_image.ts";
-
-interface CachedImage {
-  readonly mediaType: string;
-  readonly manifest: string;
-  readonly digests: readonly string[];
-}
-
-/** Blobs come from the cache; they are built and put there the first time. */
-async function addRealisticImage(registry: FakeRegistry, cacheDir: string): Promise<void> {
-  const directory = `${cacheDir}/realistic-${REALISTIC_VERSION}`;
-  const cached = await Deno.readTextFile(`${directory}/image.json`).catch(() => undefined) ??
-    await fillCache(directory);
-  const image: CachedImage = JSON.parse(cached);
-  for (const digest of image.digests) {
-    registry.addBlob(await Deno.readFile(`${directory}/${digest.replace(":", "-")}`), { digest });
-  }
-  const bytes = new TextEncoder().encode(image.manifest);
-  registry.addManifest({ name: "bench/realistic", tag: "1", bytes, mediaType: image.mediaType });
-}
-
-async function fillCache(directory: string): Promise<string> {
-  const image = buildRealisticImage();
-  await Deno.mkdir(directory, { recursive: true });
-  for (const [digest, bytes] of image.blobs) await Deno.writeFile(`${directory}/${digest.replace(":", "-")}`, bytes);
-  const manifest = new TextDecoder().decode(image.manifest);
-  const text = JSON.stringify({ mediaType: image.mediaType, manifest, digests: [...image.blobs.keys()] });
-  // Written last: a cache without it is built again.
-  await Deno.writeTextFile(`${directory}/image.json`, text);
-  return text;
-}
+import { randomSource } from "./realistic_image.ts";
+import { addPullImages } from "../../bench/pull_images.ts";
 
 /** Enough that a pull of it takes long enough to be interrupted. */
 const OWN_BYTES = 8 * 1024 * 1024;
@@ -74,10 +45,11 @@ async function addBusybox(registry: FakeRegistry): Promise<void> {
 }
 
 if (import.meta.main) {
-  const { values } = parseArgs({ options: { realistic: { type: "string" }, stay: { type: "boolean" } } });
+  const { values } = parseArgs({ options: { "pull-images": { type: "string" }, stay: { type: "boolean" } } });
   await using registry = await FakeRegistry.start();
   await addBusybox(registry);
-  if (values.realistic !== undefined) await addRealisticImage(registry, values.realistic);
+  const cacheDir = values["pull-images"];
+  if (cacheDir !== undefined) await addPullImages(registry, cacheDir);
   await Deno.stdout.write(new TextEncoder().encode(`${registry.host}\n`));
   // The log of requests would grow for as long as this runs.
   const timer = setInterval(() => registry.requests.splice(0), 5000);

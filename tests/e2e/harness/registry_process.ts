@@ -8,8 +8,8 @@ export interface RegistryProcess extends AsyncDisposable {
 }
 
 export interface RegistryOptions {
-  /** Where the large image of the benchmark is kept; it is served only when this is given. */
-  readonly realisticCacheDir?: string;
+  /** Where the large images of the benchmark are kept; they are served only when this is given. */
+  readonly pullImagesCacheDir?: string;
   /** Runs on after this process, until somebody kills it. */
   readonly stay?: boolean;
 }
@@ -22,7 +22,7 @@ export interface RegistryOptions {
 export async function startRegistry(options: RegistryOptions = {}): Promise<RegistryProcess> {
   const script = `${PROJECT_ROOT}/tests/e2e/harness/registry_main.ts`;
   const args = [Deno.execPath(), "run", "-A", "--no-check", script];
-  if (options.realisticCacheDir !== undefined) args.push("--realistic", options.realisticCacheDir);
+  if (options.pullImagesCacheDir !== undefined) args.push("--pull-images", options.pullImagesCacheDir);
   if (options.stay === true) args.push("--stay");
   const child = new Deno.Command("setsid", {
     args,
