@@ -15,6 +15,13 @@ export interface PeerOptions {
   readonly crioCommand: readonly string[];
 }
 
+/** What a busy node turns on: nothing of it is spared for the sake of figures. */
+const EVERYTHING_ON = `[crio.runtime]
+enable_pod_events = true
+[crio.stats]
+included_pod_metrics = ["all"]
+`;
+
 /** Writes the configuration of a peer; it is not started yet. */
 export async function preparePeer(name: PeerName, options: PeerOptions): Promise<CriDaemon> {
   const directory = `${options.workDir}/${name}`;
@@ -22,9 +29,12 @@ export async function preparePeer(name: PeerName, options: PeerOptions): Promise
   const index = PEER_NAMES.indexOf(name);
   const network = { bridge: `bench${index}`, prefix: `10.241.${index}` };
   if (name === "containerd") return await prepareContainerd({ directory, network, ...options });
+  await Deno.mkdir(`${directory}/crio.conf.d`);
+  await Deno.writeTextFile(`${directory}/crio.conf.d/10-bench.conf`, EVERYTHING_ON);
   return await prepareCrio({
     name,
     directory,
+    nri: true,
     network,
     command: options.crioCommand,
     defaultRuntime: name === "crio-crun" ? "crun" : "runc",
