@@ -3,6 +3,7 @@ import type { Transform } from "node:stream";
 import * as zlib from "node:zlib";
 import { DataLossError, messageOf, UnimplementedError } from "../../base/errors.ts";
 import type { ByteReader } from "../distribution/transport.ts";
+import { GzipInflater, type InflateStep } from "../../linux/isal.ts";
 import { ZstdFrames } from "./zstd_frames.ts";
 
 export type Compression = "none" | "gzip" | "zstd";
@@ -10,6 +11,7 @@ export type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Size of the pieces that come out; larger ones cost less per byte. */
 const CHUNK_BYTES = 128 * 1024;
+const INFLATED_BYTES = 512 * 1024;
 const SNIFFED_BYTES = 6;
 const MAGIC = {
   gzip: [0x1f, 0x8b],
@@ -24,15 +26,21 @@ export interface Decompressed {
   readonly bytes: AsyncGenerator<Bytes, void, void>;
 }
 
+export interface DecompressOptions {
+  /** The faster way to read gzip, where the host has it. Default: ISA-L. */
+  readonly openInflater?: () => GzipInflater | undefined;
+}
+
 /**
  * Starts to read and decides how the bytes are compressed.
  *
  * @throws UnimplementedError for bzip2 and xz; what the source throws. The stream throws DataLossError for bad data
  */
-export async function decompress(source: ByteReader): Promise<Decompressed> {
+export async function decompress(source: ByteReader, options: DecompressOptions = {}): Promise<Decompressed> {
+  const { openInflater = GzipInflater.open } = options;
   const input = await Peeked.of(source);
   const starts = (magic: readonly number[]): boolean => magic.every((byte, i) => input.head[i] === byte);
-  if (starts(MAGIC.gzip)) return { compression: "gzip", bytes: gunzip(input) };
+  if (starts(MAGIC.gzip)) return { compression: "gzip", bytes: gunzip(input, openInflater()) };
   if (starts(MAGIC.zstd) || isSkippableFrame(input.head)) return { compression: "zstd", bytes: unzstd(input) };
   for (const name of ["bzip2", "xz"] as const) {
     if (starts(MAGIC[name])) throw new UnimplementedError(`layer is compressed with ${name}, which is not supported`);
@@ -44,8 +52,40 @@ async function* plain(input: Peeked): AsyncGenerator<Bytes, void, void> {
   for (let piece = await input.read(); piece !== undefined; piece = await input.read()) yield piece;
 }
 
-async function* gunzip(input: Peeked): AsyncGenerator<Bytes, void, void> {
-  yield* through(zlib.createGunzip({ chunkSize: CHUNK_BYTES }), () => input.read());
+async function* gunzip(input: Peeked, inflater: GzipInflater | undefined): AsyncGenerator<Bytes, void, void> {
+  if (inflater === undefined) yield* through(zlib.createGunzip({ chunkSize: CHUNK_BYTES }), () => input.read());
+  else yield* inflated(inflater, () => input.read());
+}
+
+/** Members one after the other, in pieces that fill their buffers; see {@link GzipInflater}. */
+async function* inflated(
+  inflater: GzipInflater,
+  read: () => Promise<Bytes | undefined>,
+): AsyncGenerator<Bytes, void, void> {
+  let output = new Uint8Array(INFLATED_BYTES);
+  let filled = 0;
+  for (let piece = await read(); piece !== undefined; piece = await read()) {
+    for (let rest = piece; rest.length > 0 || (filled === output.length && !inflater.isEnded);) {
+      if (filled === output.length) {
+        yield output;
+        [output, filled] = [new Uint8Array(INFLATED_BYTES), 0];
+      }
+      if (inflater.isEnded) inflater.reset();
+      const { consumedBytes, producedBytes } = inflate(inflater, rest, output.subarray(filled));
+      rest = rest.subarray(consumedBytes);
+      filled += producedBytes;
+    }
+  }
+  if (!inflater.isEnded) throw new DataLossError("layer has bad compressed data: it ends too early");
+  if (filled > 0) yield output.subarray(0, filled);
+}
+
+function inflate(inflater: GzipInflater, input: Bytes, output: Bytes): InflateStep {
+  try {
+    return inflater.inflate(input, output);
+  } catch (error) {
+    throw new DataLossError(`layer has bad compressed data: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 /**

@@ -2,7 +2,9 @@ import { equal, rejects } from "node:assert/strict";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
 import type { ByteReader } from "../../../src/image/distribution/transport.ts";
-import { decompress } from "../../../src/image/pull/decompress.ts";
+import { decompress, type DecompressOptions } from "../../../src/image/pull/decompress.ts";
+import { sha256 } from "../../fakes/registry/content.ts";
+import { GzipInflater } from "../../../src/linux/isal.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 const bytes = (...parts: readonly Uint8Array[]): Bytes => {
@@ -32,8 +34,12 @@ function reader(data: Bytes, pieceBytes: number): ByteReader {
   };
 }
 
-async function expand(data: Bytes, pieceBytes: number): Promise<{ compression: string; content: Bytes }> {
-  const { compression, bytes: stream } = await decompress(reader(data, pieceBytes));
+async function expand(
+  data: Bytes,
+  pieceBytes: number,
+  options: DecompressOptions = {},
+): Promise<{ compression: string; content: Bytes }> {
+  const { compression, bytes: stream } = await decompress(reader(data, pieceBytes), options);
   const parts: Bytes[] = [];
   for await (const part of stream) parts.push(part.slice());
   return { compression, content: bytes(...parts) };
@@ -70,6 +76,59 @@ for (const [form, data] of Object.entries(FORMS)) {
     });
   }
 }
+
+const WAYS: Readonly<Record<string, DecompressOptions>> = {
+  "by zlib": { openInflater: () => undefined },
+  ...(GzipInflater.open() === undefined ? {} : { "by ISA-L": {} }),
+};
+
+for (const [way, options] of Object.entries(WAYS)) {
+  Deno.test(`decompress() expands gzip of any size ${way}, also where a piece of output or a member just ends`, async () => {
+    const random = new Uint8Array(1 << 20).map((_, i) => (i * 2654435761) >>> 13);
+    for (const size of [0, 1, 1 << 19, (1 << 19) + 1, 1 << 20]) {
+      for (const source of [random, new Uint8Array(1 << 20)]) {
+        const content = source.subarray(0, size);
+        for (const data of [gzipSync(content), bytes(gzipSync(content), gzipSync(""), gzipSync(content))]) {
+          const expanded = await expand(bytes(data), 1 << 16, options);
+          const expected = bytes(content, data.length > gzipSync(content).length ? content : new Uint8Array());
+          equal(expanded.content.length, expected.length);
+          equal(expanded.content.findIndex((byte, i) => byte !== expected[i]), -1);
+        }
+      }
+    }
+  });
+
+  Deno.test(`decompress() refuses or expands damaged gzip ${way}, and never to other bytes`, async () => {
+    const whole = bytes(gzipSync(TEXT));
+    await fc.assert(
+      // Without its first two bytes it is no gzip at all.
+      fc.asyncProperty(
+        fc.integer({ min: 2, max: whole.length - 1 }),
+        fc.integer({ min: 1, max: 255 }),
+        async (at, change) => {
+          const damaged = whole.slice();
+          damaged[at] = (damaged[at] ?? 0) ^ change;
+          const outcome = await expand(damaged, 5000, options).catch((error: { kind?: string }) => error.kind);
+          // Parts of the header and the bits after the last block mean nothing.
+          if (typeof outcome === "object") equal(sha256(outcome.content), sha256(TEXT));
+          else equal(outcome, "data_loss");
+        },
+      ),
+      { numRuns: 400 },
+    );
+  });
+}
+
+Deno.test("ISA-L's library is used on this host, where it is installed", () => {
+  const isInstalled = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"].some((directory) => {
+    try {
+      return Deno.statSync(`${directory}/libisal.so.2`).isFile;
+    } catch {
+      return false;
+    }
+  });
+  equal(GzipInflater.open() !== undefined, isInstalled);
+});
 
 for (const form of ["gzip", "zstd", "zstd frames with skippable ones"]) {
   Deno.test(`decompress() refuses cut and damaged ${form}`, async () => {
