@@ -3,7 +3,7 @@ import type { Transform } from "node:stream";
 import * as zlib from "node:zlib";
 import { DataLossError, messageOf, UnimplementedError } from "../../base/errors.ts";
 import type { ByteReader } from "../distribution/transport.ts";
-import { GzipInflater, type InflateStep } from "../../linux/isal.ts";
+import { type DecodeStep, IsalDecoder, type StreamDecoder, ZstdDecoder } from "../../linux/decoders.ts";
 import { ZstdFrames } from "./zstd_frames.ts";
 
 export type Compression = "none" | "gzip" | "zstd";
@@ -11,7 +11,7 @@ export type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Size of the pieces that come out; larger ones cost less per byte. */
 const CHUNK_BYTES = 128 * 1024;
-const INFLATED_BYTES = 512 * 1024;
+const DECODED_BYTES = 512 * 1024;
 const SNIFFED_BYTES = 6;
 const MAGIC = {
   gzip: [0x1f, 0x8b],
@@ -26,22 +26,24 @@ export interface Decompressed {
   readonly bytes: AsyncGenerator<Bytes, void, void>;
 }
 
-export interface DecompressOptions {
-  /** The faster way to read gzip, where the host has it. Default: ISA-L. */
-  readonly openInflater?: () => GzipInflater | undefined;
+/** How the host's own libraries are opened; undefined where there is none, and Node's zlib does it. */
+export interface DecoderOpeners {
+  readonly openGzip: () => StreamDecoder | undefined;
+  readonly openZstd: () => StreamDecoder | undefined;
 }
+
+const HOST_DECODERS: DecoderOpeners = { openGzip: IsalDecoder.open, openZstd: ZstdDecoder.open };
 
 /**
  * Starts to read and decides how the bytes are compressed.
  *
  * @throws UnimplementedError for bzip2 and xz; what the source throws. The stream throws DataLossError for bad data
  */
-export async function decompress(source: ByteReader, options: DecompressOptions = {}): Promise<Decompressed> {
-  const { openInflater = GzipInflater.open } = options;
+export async function decompress(source: ByteReader, openers = HOST_DECODERS): Promise<Decompressed> {
   const input = await Peeked.of(source);
   const starts = (magic: readonly number[]): boolean => magic.every((byte, i) => input.head[i] === byte);
-  if (starts(MAGIC.gzip)) return { compression: "gzip", bytes: gunzip(input, openInflater()) };
-  if (starts(MAGIC.zstd) || isSkippableFrame(input.head)) return { compression: "zstd", bytes: unzstd(input) };
+  if (starts(MAGIC.gzip)) return { compression: "gzip", bytes: gunzip(input, openers) };
+  if (starts(MAGIC.zstd) || isSkippableFrame(input.head)) return { compression: "zstd", bytes: unzstd(input, openers) };
   for (const name of ["bzip2", "xz"] as const) {
     if (starts(MAGIC[name])) throw new UnimplementedError(`layer is compressed with ${name}, which is not supported`);
   }
@@ -52,47 +54,19 @@ async function* plain(input: Peeked): AsyncGenerator<Bytes, void, void> {
   for (let piece = await input.read(); piece !== undefined; piece = await input.read()) yield piece;
 }
 
-async function* gunzip(input: Peeked, inflater: GzipInflater | undefined): AsyncGenerator<Bytes, void, void> {
-  if (inflater === undefined) yield* through(zlib.createGunzip({ chunkSize: CHUNK_BYTES }), () => input.read());
-  else yield* inflated(inflater, () => input.read());
-}
-
-/** Members one after the other, in pieces that fill their buffers; see {@link GzipInflater}. */
-async function* inflated(
-  inflater: GzipInflater,
-  read: () => Promise<Bytes | undefined>,
-): AsyncGenerator<Bytes, void, void> {
-  let output = new Uint8Array(INFLATED_BYTES);
-  let filled = 0;
-  for (let piece = await read(); piece !== undefined; piece = await read()) {
-    for (let rest = piece; rest.length > 0 || (filled === output.length && !inflater.isEnded);) {
-      if (filled === output.length) {
-        yield output;
-        [output, filled] = [new Uint8Array(INFLATED_BYTES), 0];
-      }
-      if (inflater.isEnded) inflater.reset();
-      const { consumedBytes, producedBytes } = inflate(inflater, rest, output.subarray(filled));
-      rest = rest.subarray(consumedBytes);
-      filled += producedBytes;
-    }
-  }
-  if (!inflater.isEnded) throw new DataLossError("layer has bad compressed data: it ends too early");
-  if (filled > 0) yield output.subarray(0, filled);
-}
-
-function inflate(inflater: GzipInflater, input: Bytes, output: Bytes): InflateStep {
-  try {
-    return inflater.inflate(input, output);
-  } catch (error) {
-    throw new DataLossError(`layer has bad compressed data: ${messageOf(error)}`, { cause: error });
-  }
+async function* gunzip(input: Peeked, { openGzip }: DecoderOpeners): AsyncGenerator<Bytes, void, void> {
+  using decoder = openGzip();
+  if (decoder !== undefined) yield* decoded(decoder, () => input.read());
+  else yield* through(zlib.createGunzip({ chunkSize: CHUNK_BYTES }), () => input.read());
 }
 
 /**
- * The library stops at the end of the first frame and says nothing, so frames are taken apart here. An archive of
+ * Node's library stops at the end of the first frame and says nothing, so frames are taken apart here. An archive of
  * thousands of small frames (zstd:chunked) is the reason for the short way of {@link ZstdFrames}.
  */
-async function* unzstd(input: Peeked): AsyncGenerator<Bytes, void, void> {
+async function* unzstd(input: Peeked, { openZstd }: DecoderOpeners): AsyncGenerator<Bytes, void, void> {
+  using decoder = openZstd();
+  if (decoder !== undefined) return yield* decoded(decoder, () => input.read());
   const frames = new ZstdFrames(() => input.read());
   for (;;) {
     const frame = await frames.next();
@@ -100,6 +74,38 @@ async function* unzstd(input: Peeked): AsyncGenerator<Bytes, void, void> {
     if (frame.whole !== undefined) yield expand(frame.whole);
     else yield* through(zlib.createZstdDecompress({ chunkSize: CHUNK_BYTES }), frame.read);
   }
+}
+
+/** Frames one after the other, in pieces that fill their buffers. */
+async function* decoded(
+  decoder: StreamDecoder,
+  read: () => Promise<Bytes | undefined>,
+): AsyncGenerator<Bytes, void, void> {
+  let output = new Uint8Array(DECODED_BYTES);
+  let filled = 0;
+  for (let piece = await read(); piece !== undefined; piece = await read()) {
+    for (let rest = piece; rest.length > 0 || (filled === output.length && !decoder.isEnded);) {
+      if (filled === output.length) {
+        yield output;
+        [output, filled] = [new Uint8Array(DECODED_BYTES), 0];
+      }
+      const { consumedBytes, producedBytes } = step(decoder, { input: rest, output: output.subarray(filled) });
+      rest = rest.subarray(consumedBytes);
+      filled += producedBytes;
+    }
+  }
+  if (!decoder.isEnded) throw new DataLossError("layer has bad compressed data: it ends too early");
+  if (filled > 0) yield output.subarray(0, filled);
+}
+
+function step(decoder: StreamDecoder, { input, output }: { input: Bytes; output: Bytes }): DecodeStep {
+  try {
+    const made = decoder.decode(input, output);
+    if (made.consumedBytes + made.producedBytes > 0 || decoder.isEnded || input.length === 0) return made;
+  } catch (error) {
+    throw new DataLossError(`layer has bad compressed data: ${messageOf(error)}`, { cause: error });
+  }
+  throw new DataLossError("layer has bad compressed data: the decoder does not go on");
 }
 
 function expand(frame: { readonly bytes: Bytes; readonly contentBytes: number }): Bytes {

@@ -2,9 +2,9 @@ import { equal, rejects } from "node:assert/strict";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
 import type { ByteReader } from "../../../src/image/distribution/transport.ts";
-import { decompress, type DecompressOptions } from "../../../src/image/pull/decompress.ts";
+import { type DecoderOpeners, decompress } from "../../../src/image/pull/decompress.ts";
 import { sha256 } from "../../fakes/registry/content.ts";
-import { GzipInflater } from "../../../src/linux/isal.ts";
+import { IsalDecoder } from "../../../src/linux/decoders.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 const bytes = (...parts: readonly Uint8Array[]): Bytes => {
@@ -37,9 +37,9 @@ function reader(data: Bytes, pieceBytes: number): ByteReader {
 async function expand(
   data: Bytes,
   pieceBytes: number,
-  options: DecompressOptions = {},
+  openers?: DecoderOpeners,
 ): Promise<{ compression: string; content: Bytes }> {
-  const { compression, bytes: stream } = await decompress(reader(data, pieceBytes), options);
+  const { compression, bytes: stream } = await decompress(reader(data, pieceBytes), openers);
   const parts: Bytes[] = [];
   for await (const part of stream) parts.push(part.slice());
   return { compression, content: bytes(...parts) };
@@ -65,11 +65,22 @@ const FORMS: Readonly<Record<string, Bytes>> = {
   none: TEXT,
 };
 
-for (const [form, data] of Object.entries(FORMS)) {
+const NONE: DecoderOpeners = { openGzip: () => undefined, openZstd: () => undefined };
+/** With the host's libraries, those that it has, and with Node's. */
+const WAYS: Readonly<Record<string, DecoderOpeners | undefined>> = {
+  "by the host's libraries": undefined,
+  "by Node's zlib": NONE,
+};
+
+const CASES = Object.entries(WAYS).flatMap(([way, openers]) =>
+  Object.entries(FORMS).map(([form, data]) => ({ form, data, way, openers }))
+);
+
+for (const { form, data, way, openers } of CASES) {
   for (const pieceBytes of [1, 7, 4096, 1 << 20]) {
     if (pieceBytes < 7 && data.length > 100_000) continue;
-    Deno.test(`decompress() expands ${form} from pieces of ${pieceBytes} bytes`, async () => {
-      const { compression, content } = await expand(data, pieceBytes);
+    Deno.test(`decompress() expands ${form} from pieces of ${pieceBytes} bytes ${way}`, async () => {
+      const { compression, content } = await expand(data, pieceBytes, openers);
       equal(compression, form.split(" ")[0]);
       equal(content.length, TEXT.length);
       equal(content.findIndex((byte, i) => byte !== TEXT[i]), -1);
@@ -77,19 +88,14 @@ for (const [form, data] of Object.entries(FORMS)) {
   }
 }
 
-const WAYS: Readonly<Record<string, DecompressOptions>> = {
-  "by zlib": { openInflater: () => undefined },
-  ...(GzipInflater.open() === undefined ? {} : { "by ISA-L": {} }),
-};
-
-for (const [way, options] of Object.entries(WAYS)) {
+for (const [way, openers] of Object.entries(WAYS)) {
   Deno.test(`decompress() expands gzip of any size ${way}, also where a piece of output or a member just ends`, async () => {
     const random = new Uint8Array(1 << 20).map((_, i) => (i * 2654435761) >>> 13);
     for (const size of [0, 1, 1 << 19, (1 << 19) + 1, 1 << 20]) {
       for (const source of [random, new Uint8Array(1 << 20)]) {
         const content = source.subarray(0, size);
         for (const data of [gzipSync(content), bytes(gzipSync(content), gzipSync(""), gzipSync(content))]) {
-          const expanded = await expand(bytes(data), 1 << 16, options);
+          const expanded = await expand(bytes(data), 1 << 16, openers);
           const expected = bytes(content, data.length > gzipSync(content).length ? content : new Uint8Array());
           equal(expanded.content.length, expected.length);
           equal(expanded.content.findIndex((byte, i) => byte !== expected[i]), -1);
@@ -108,7 +114,7 @@ for (const [way, options] of Object.entries(WAYS)) {
         async (at, change) => {
           const damaged = whole.slice();
           damaged[at] = (damaged[at] ?? 0) ^ change;
-          const outcome = await expand(damaged, 5000, options).catch((error: { kind?: string }) => error.kind);
+          const outcome = await expand(damaged, 5000, openers).catch((error: { kind?: string }) => error.kind);
           // Parts of the header and the bits after the last block mean nothing.
           if (typeof outcome === "object") equal(sha256(outcome.content), sha256(TEXT));
           else equal(outcome, "data_loss");
@@ -127,15 +133,16 @@ Deno.test("ISA-L's library is used on this host, where it is installed", () => {
       return false;
     }
   });
-  equal(GzipInflater.open() !== undefined, isInstalled);
+  equal(IsalDecoder.open() !== undefined, isInstalled);
 });
 
-for (const form of ["gzip", "zstd", "zstd frames with skippable ones"]) {
-  Deno.test(`decompress() refuses cut and damaged ${form}`, async () => {
-    const data = FORMS[form] ?? new Uint8Array();
-    await rejects(expand(data.slice(0, data.length - 1), 4096), { kind: "data_loss" });
-    await rejects(expand(data.slice(0, 40), 4096), { kind: "data_loss" });
-    await rejects(expand(bytes(data, new Uint8Array([1, 2, 3, 4, 5])), 4096), { kind: "data_loss" });
+for (const { form, data, way, openers } of CASES) {
+  if (form === "none") continue;
+  Deno.test(`decompress() refuses cut and damaged ${form} ${way}`, async () => {
+    const expandIt = (given: Bytes): Promise<unknown> => expand(given, 4096, openers);
+    await rejects(expandIt(data.slice(0, data.length - 1)), { kind: "data_loss" });
+    await rejects(expandIt(data.slice(0, 40)), { kind: "data_loss" });
+    await rejects(expandIt(bytes(data, new Uint8Array([1, 2, 3, 4, 5]))), { kind: "data_loss" });
   });
 }
 
@@ -145,17 +152,21 @@ Deno.test("decompress() names what it does not support, and takes an empty layer
   equal((await expand(new Uint8Array(), 10)).content.length, 0);
 });
 
-Deno.test("decompress() ends for any bytes that begin like a zstd frame", async () => {
-  const start = [0x28, 0xb5, 0x2f, 0xfd];
-  await fc.assert(
-    fc.asyncProperty(fc.uint8Array({ maxLength: 60 }), async (rest) => {
-      await expand(bytes(new Uint8Array(start), rest), 16).catch((error: { kind?: string }) =>
-        equal(error.kind, "data_loss")
+const STARTS = { "zstd frame": [0x28, 0xb5, 0x2f, 0xfd], "gzip member": [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3] };
+for (const [way, openers] of Object.entries(WAYS)) {
+  for (const [what, start] of Object.entries(STARTS)) {
+    Deno.test(`decompress() ends for any bytes that begin like a ${what} ${way}`, async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.uint8Array({ maxLength: 60 }), async (rest) => {
+          await expand(bytes(new Uint8Array(start), rest), 16, openers).catch((error: { kind?: string }) =>
+            equal(error.kind, "data_loss")
+          );
+        }),
+        { numRuns: 300 },
       );
-    }),
-    { numRuns: 300 },
-  );
-});
+    });
+  }
+}
 
 Deno.test("a source that fails is what the reader of the stream sees", async () => {
   const failing = { ...reader(FORMS["gzip"] ?? new Uint8Array(), 1000), n: 0 };
