@@ -50,9 +50,9 @@ export async function resolveImage(
       const failure = error instanceof RegistryError
         ? error
         : atStage(`pull ${job.name} from ${repository.host.origin}`, error);
-      // Whatever a page of a proxy says, the image may be well elsewhere; an image that is unusable is so everywhere.
-      const mayBeElsewhere = error instanceof RegistryError || failure.kind === "data_loss";
-      if (!mayBeElsewhere || i + 1 === places.length) throw attempts.error(endpoint, failure);
+      // A proxy's page, a copy without this platform, bad certificate files: the image may be well elsewhere. What this
+      // node cannot handle is the same everywhere.
+      if (failure.kind === "unimplemented" || i + 1 === places.length) throw attempts.error(endpoint, failure);
       attempts.failed(endpoint, failure);
     }
   }
