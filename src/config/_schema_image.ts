@@ -20,6 +20,8 @@ export const IMAGE = {
   }),
   pauseImageAuthFile: text("pause_image_auth_file", "", {
     reload: true,
+    // No pod needs a pause image here.
+    built: false,
     doc: "Credentials for the pause image. Empty: those of global_auth_file.",
   }),
   pauseCommand: text("pause_command", "/pause", { reload: true, doc: "Command of the infra process." }),

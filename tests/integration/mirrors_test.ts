@@ -4,6 +4,7 @@ import type { ErrorKind, PodError } from "../../src/base/errors.ts";
 import { toStatus } from "../../src/cri/status.ts";
 import { openLibraries } from "../../src/linux/warm_up.ts";
 import { FakeRegistry, type FakeRegistryOptions, type StoredImage } from "../fakes/registry.ts";
+import type { ImageSpec } from "../fakes/registry/content.ts";
 import type { Effect } from "../fakes/registry/faults.ts";
 import { buildTar } from "../fakes/tar.ts";
 import { isClean, type PullNode, withNode } from "./pull_node.ts";
@@ -19,6 +20,8 @@ interface Row {
   /** Which requests fail. Default: those for the manifest. */
   readonly of?: "manifest" | "layer";
   readonly effect?: Effect;
+  /** Of the layers. Default gzip. */
+  readonly compression?: "none";
   /** Nobody listens. */
   readonly dead?: true;
   readonly byDigest?: true;
@@ -112,6 +115,14 @@ const ROWS: readonly Row[] = [
     kind: "data_loss",
   },
   {
+    name: "another layer in its place",
+    of: "layer",
+    compression: "none",
+    effect: { kind: "custom", change: (reply) => ({ ...reply, body: otherLayer(reply.body?.length ?? 0) }) },
+    reason: /blob sha256:.* has the digest/,
+    kind: "data_loss",
+  },
+  {
     name: "a layer that is too short",
     of: "layer",
     effect: { kind: "length", claimedBytes: 20 },
@@ -156,11 +167,22 @@ const EFFECTS_OF = { manifest: /\/manifests\//, layer: /\/blobs\// } as const;
 /** A registry that has the image, and fails as the row says. */
 async function broken(row: Row, image: string): Promise<{ registry: FakeRegistry; built: StoredImage }> {
   const registry = await FakeRegistry.start(row.options);
-  const built = registry.addImage({ name: "team/app", layers: layersOf(image) });
+  const built = registry.addImage(specOf(row, image));
   const path = row.of === "layer" ? new RegExp(built.layers[0]?.digest ?? "") : EFFECTS_OF.manifest;
   if (row.effect !== undefined) registry.fail({ path, effect: row.effect });
   if (row.dead === true) await registry[Symbol.asyncDispose]();
   return { registry, built };
+}
+
+function specOf({ compression }: Row, image: string): ImageSpec & { readonly name: string } {
+  return { name: "team/app", layers: layersOf(image), ...(compression === undefined ? {} : { compression }) };
+}
+
+/** A good archive of a given size with a file that nobody asked for. */
+function otherLayer(sizeBytes: number): Uint8Array {
+  const bytes = new Uint8Array(sizeBytes);
+  bytes.set(buildTar([{ name: "unasked", body: "x" }]));
+  return bytes;
 }
 
 /** Two layers that no other row has: what is in the store already would not be downloaded. */
@@ -185,7 +207,7 @@ async function pullsFromNext(node: PullNode, row: Row): Promise<void> {
   const image = `next ${row.name}`;
   const { registry: mirror } = await broken(row, image);
   await using _mirror = row.dead === true ? new AsyncDisposableStack() : mirror;
-  const good = node.registry.addImage({ name: "team/app", layers: layersOf(image) });
+  const good = node.registry.addImage(specOf(row, image));
   const mirrors = [located(mirror.host, row.insecure ?? true)];
   await configure(node, registryTable(node.registry.host, { insecure: true, mirrors }));
   const id = await node.images.pull({ image: row.byDigest === true ? good.digestReference : good.reference });

@@ -1,6 +1,7 @@
 /** Who is let in where: credentials and certificates on their way from this node to registries, with the real process. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import type { PodError } from "../../src/base/errors.ts";
+import { Transports } from "../../src/image/distribution/transports.ts";
 import { openLibraries } from "../../src/linux/warm_up.ts";
 import { FakeRegistry } from "../fakes/registry.ts";
 import { makeTestCa } from "../fakes/registry/ca.ts";
@@ -217,3 +218,79 @@ Deno.test("the system's authorities are trusted, as SSL_CERT_FILE names them", a
     await withNode({ tls: ca, config: () => "", images: { environment } }, (node) => pullOnce(node, "seven"));
   });
 });
+
+Deno.test("a proxy is used as the environment says, with its credentials, which nobody else sees", async () => {
+  await using proxy = await FakeRegistry.start();
+  const built = proxy.addImage({ name: "app", layers: layers("eight") });
+  const environment = { HOME: "/nonexistent", HTTP_PROXY: `http://ann:${account.password}@${proxy.host}` };
+  const config = (): string => insecure("images.example");
+  await withNode({ config, images: { environment } }, async ({ images, lines }) => {
+    equal(`sha256:${await images.pull({ image: "images.example/app" })}`, built.config.digest);
+    const seen = new Set(proxy.requests.map(({ headers }) => headers.get("proxy-authorization")));
+    deepEqual(seen, new Set([basic(account)]));
+    proxy.fail({ effect: { kind: "status", status: 407 } });
+    await rejects(images.pull({ image: "images.example/app" }), (error: PodError) => {
+      isSecretFree([error.message]);
+      return error.message.includes("407");
+    });
+    isSecretFree(lines);
+  });
+});
+
+Deno.test("a client certificate of certs.d is shown to its host, verified or not, and to no other", async () => {
+  const ca = await makeTestCa();
+  await withCertificates(async (directory) => {
+    // The server's own certificate does for the client too: the same authority signed it.
+    for (const [name, text] of [["ca.crt", ca.caPem], ["server.cert", ca.cert], ["server.key", ca.key]] as const) {
+      await Deno.writeTextFile(`${directory}/${name}`, text);
+    }
+    await Deno.writeTextFile(`${directory}/page`, "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+    await using server = await startStrictServer(directory);
+    const ask = async (trust: { insecure: boolean; registry: string }): Promise<number> => {
+      using transports = new Transports({ certificateDirectories: [`${directory}/certs.d`] });
+      const url = new URL(`https://${server.host}/page`);
+      const { signal } = new AbortController();
+      const response = await (await transports.for(url, trust)).send({ method: "GET", url, headers: {}, signal });
+      await response.body[Symbol.asyncDispose]();
+      return response.status;
+    };
+    const place = async (host: string, names: readonly string[]): Promise<void> => {
+      await Deno.mkdir(`${directory}/certs.d/${host}`, { recursive: true });
+      for (const name of names) await Deno.copyFile(`${directory}/${name}`, `${directory}/certs.d/${host}/${name}`);
+    };
+    const registry = server.host;
+    await place(registry, ["ca.crt"]);
+    await rejects(ask({ insecure: false, registry }));
+    await place("registry.example", ["ca.crt", "server.cert", "server.key"]);
+    await rejects(ask({ insecure: false, registry: "registry.example" }));
+    await place(registry, ["server.cert", "server.key"]);
+    equal(await ask({ insecure: false, registry }), 200);
+    equal(await ask({ insecure: true, registry }), 200);
+  });
+});
+
+/** `openssl s_server`, which lets in who has a certificate: the runtime's own TLS server cannot ask for one. */
+async function startStrictServer(directory: string): Promise<AsyncDisposable & { readonly host: string }> {
+  const files = ["-cert", "server.cert", "-key", "server.key", "-CAfile", "ca.crt"];
+  const args = ["s_server", "-accept", "127.0.0.1:0", ...files, "-Verify", "1", "-verify_return_error", "-HTTP"];
+  const child = new Deno.Command("openssl", { args, cwd: directory, stdin: "null", stdout: "piped", stderr: "null" })
+    .spawn();
+  const output = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  while (!/ACCEPT 127\.0\.0\.1:\d+/.test(text)) {
+    const { value, done } = await output.read();
+    if (done) throw new Error(`openssl s_server ended: ${text}`);
+    text += value;
+  }
+  // It writes a line per connection, and must not be held up.
+  const drained = (async (): Promise<void> => {
+    while (!(await output.read()).done);
+  })();
+  return {
+    host: /ACCEPT (127\.0\.0\.1:\d+)/.exec(text)?.[1] ?? "",
+    async [Symbol.asyncDispose](): Promise<void> {
+      child.kill("SIGKILL");
+      await Promise.all([child.status, drained]);
+    },
+  };
+}
