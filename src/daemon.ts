@@ -203,7 +203,7 @@ function holdLock(path: string): Disposable {
 
 /** Empty options mean the files that all tools of this family use. */
 function imagesOptions({ image, process, runtime }: Config): ImagesOptions {
-  const { signaturePolicy, globalAuthFile, namespacedAuthDir, shortNameMode } = image;
+  const { signaturePolicy, signaturePolicyDir, globalAuthFile, namespacedAuthDir, shortNameMode } = image;
   const { registriesConf, registriesConfDir } = process;
   return {
     environment: Deno.env.toObject(),
@@ -211,6 +211,7 @@ function imagesOptions({ image, process, runtime }: Config): ImagesOptions {
     ...(registriesConfDir === "" ? {} : { registriesDirectory: registriesConfDir }),
     decryptionKeysPath: runtime.decryptionKeysPath,
     pinnedImages: [...image.pinnedImages, image.pauseImage],
+    policyDirectory: signaturePolicyDir,
     // Empty: what registries.conf says.
     ...(shortNameMode === "" ? {} : { shortNameMode: shortNameMode as ShortNameMode }),
     ...(signaturePolicy === "" ? {} : { policyFile: signaturePolicy }),

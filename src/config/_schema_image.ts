@@ -33,7 +33,6 @@ export const IMAGE = {
     doc: "Signature policy file. Empty: /etc/containers/policy.json.",
   }),
   signaturePolicyDir: text("signature_policy_dir", "/etc/crio/policies", {
-    built: false,
     check: absolute,
     doc: "Directory of policies per Kubernetes namespace, <namespace>.json.",
   }),

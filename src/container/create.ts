@@ -62,7 +62,7 @@ export async function createContainer(
   }
 
   context.stage("container creating: looking the image up");
-  const source = await sourceOf(deps, spec, context);
+  const source = await sourceOf(deps, { spec, namespace: pod.namespace }, context);
   await using _checkpoint = source.checkpoint;
   const annotated = await annotatedOf(deps, request);
   const record = firstRecord(deps, { pod, spec, annotated }, { name, image: source.image });
@@ -160,6 +160,7 @@ async function build(
   const openImage: VolumeContext["openImage"] = (volume, index) =>
     deps.imageVolumes.open(record, volume, {
       signal,
+      namespace: pod.namespace,
       user: userns,
       place: `${record.runDirectory}/image-volumes/${index}`,
     });

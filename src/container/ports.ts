@@ -45,10 +45,15 @@ export interface ContainerImage {
 /** Looks images up by id, id prefix or reference. */
 export interface ImageSource {
   /**
-   * @param options.specified what stands in the pod's manifest, for the names that are shown
-   * @throws NotFoundError when the image is not on this node
+   * @param options.specified what stands in the pod's manifest, for the names that are shown and for the policy
+   * @param options.namespace of the pod, for the policy
+   * @throws NotFoundError when the image is not on this node; with the kind `signature_validation_failed` when the
+   *   policy does not let it run
    */
-  resolve(reference: string, options: { signal?: AbortSignal; specified?: string }): Promise<ContainerImage>;
+  resolve(
+    reference: string,
+    options: { signal?: AbortSignal; specified?: string; namespace?: string },
+  ): Promise<ContainerImage>;
 }
 
 /** Where a container's writable file system comes from. */

@@ -55,8 +55,8 @@ export interface MountRequest {
   readonly recursiveReadOnly: boolean;
   readonly uidMaps: readonly IdMap[];
   readonly gidMaps: readonly IdMap[];
-  /** An image volume: reference and path inside the image. */
-  readonly image?: { readonly reference: string; readonly subPath: string };
+  /** An image volume: reference, path inside the image, and what stands in the pod's manifest where that differs. */
+  readonly image?: { readonly reference: string; readonly subPath: string; readonly specified?: string };
 }
 
 export interface DeviceRequest {

@@ -12,10 +12,20 @@ import { proxySettings } from "./distribution/proxy.ts";
 import { type LayerKey, openLayerKeys } from "./encryption/layer_keys.ts";
 import { isEncrypted } from "./manifest/documents.ts";
 import { hostPlatform } from "./manifest/platform.ts";
-import { checkPolicy, loadPolicy } from "./policy.ts";
+import { demandOf } from "./policy/policy.ts";
+import type { TrustDemand } from "./policy/requirement.ts";
+import { dockerSubject } from "./policy/scopes.ts";
+import type { ImageTrust, TrustSettings } from "./policy/trust.ts";
 import type { PullTracker } from "./progress/pull_tracker.ts";
 import type { RunningPulls } from "./progress/running_pulls.ts";
-import type { EndpointMessage, LayerResult, LayerTarget, PullEndpoint, PullJob } from "./pull/protocol.ts";
+import type {
+  EndpointMessage,
+  LayerResult,
+  LayerTarget,
+  PullEndpoint,
+  PullJob,
+  ResolvedMessage,
+} from "./pull/protocol.ts";
 import type { PullHooks } from "./pull_client.ts";
 import { canonical, domainOf, type ImageReference, parseReference } from "./reference.ts";
 import { candidates, type Endpoint, endpointsOf } from "./registries/endpoints.ts";
@@ -37,11 +47,9 @@ export interface Puller {
   pull(job: PullJob, hooks: PullHooks): Promise<readonly LayerResult[]>;
 }
 
-export interface PullSettings {
+export interface PullSettings extends TrustSettings {
   /** Default: what registries.conf says, else `enforcing`. */
   readonly shortNameMode?: ShortNameMode;
-  /** Default `/etc/containers/policy.json`. */
-  readonly policyFile?: string;
   /** `global_auth_file`. */
   readonly globalAuthFile?: string;
   /** `decryption_keys_path`. Default: that of CRI-O. */
@@ -88,6 +96,7 @@ interface PullDeps {
   readonly registries: RegistriesSource;
   readonly store: PullStore;
   readonly puller: Puller;
+  readonly trust: Pick<ImageTrust, "policyFor" | "job">;
   readonly log: Logger;
   readonly pulls: RunningPulls;
 }
@@ -127,8 +136,12 @@ export class ImagePull {
     const { signal } = pull;
     // While the process starts, the name is looked up.
     this.deps.puller.prepare();
-    const { policyFile, shortNameMode } = this.settings;
-    const [config, policy] = await Promise.all([this.deps.registries.current(), loadPolicy(policyFile)]);
+    const { shortNameMode } = this.settings;
+    const [config, policy] = await Promise.all([
+      this.deps.registries.current(),
+      this.deps.trust.policyFor(request.pod?.namespace),
+    ]);
+    this.deps.log.debug(`Using pull policy path for image ${request.image}: ${policy.file}`);
     const references = candidates(request.image, {
       config,
       ...(shortNameMode === undefined ? {} : { shortNameMode }),
@@ -137,8 +150,8 @@ export class ImagePull {
     const failures: PodError[] = [];
     for (const reference of references) {
       try {
-        checkPolicy(policy, reference);
-        return await this.#pullReference(reference, { request, config, namespaced, pull });
+        const demand = demandOf(policy, dockerSubject(reference));
+        return await this.#pullReference(reference, { request, config, namespaced, pull, demand });
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof PodError)) throw error;
@@ -150,12 +163,19 @@ export class ImagePull {
       : new CandidatesError(request.image, failures);
   }
 
-  async #pullReference(reference: ImageReference, context: PullContext): Promise<ImageId> {
-    const { config, pull } = context;
+  async #pullReference(
+    reference: ImageReference,
+    context: PullContext & { readonly demand: TrustDemand | undefined },
+  ): Promise<ImageId> {
+    const { config, pull, demand } = context;
     const endpoints = await Promise.all(
       endpointsOf(reference, config).map((endpoint) => this.#withCredentials(endpoint, { ...context, reference })),
     );
-    const job = { ...this.#job(reference, endpoints), platform: await hostPlatform() };
+    const job = {
+      ...this.#job(reference, endpoints),
+      platform: await hostPlatform(),
+      trust: this.deps.trust.job(demand),
+    };
     try {
       return await this.#transfer(reference, job, pull);
     } catch (error) {
@@ -173,7 +193,10 @@ export class ImagePull {
     let image: CheckedImage | undefined;
     let present: readonly PresentLayer[] = [];
     let stage: LayerStage | undefined;
+    let signatures: readonly Uint8Array[] = [];
     const plan: PullHooks["plan"] = async (resolved) => {
+      signatures = resolved.signatures.map((signature) => Uint8Array.fromBase64(signature));
+      warnOfSignatures(resolved, { job, log });
       image = checkResolved(resolved, reference.digest);
       const keys = await openLayerKeys(image.layers, this.settings.decryptionKeysPath ?? DEFAULT_KEYS_PATH);
       present = await store.presentLayers(image.diffIds, { signal });
@@ -200,6 +223,7 @@ export class ImagePull {
       names: [canonical(reference)],
       config,
       manifest,
+      signatures,
       layers,
       ...(index === undefined ? {} : { index }),
       ...(created === undefined ? {} : { created }),
@@ -209,7 +233,7 @@ export class ImagePull {
     return id;
   }
 
-  #job(reference: ImageReference, endpoints: readonly PullEndpoint[]): Omit<PullJob, "platform"> {
+  #job(reference: ImageReference, endpoints: readonly PullEndpoint[]): Omit<PullJob, "platform" | "trust"> {
     const { environment, stallTimeoutMs, retryBaseMs, firstAnswerMs } = this.settings;
     const authoritiesFile = environment["SSL_CERT_FILE"];
     const progressMs = this.deps.pulls.intervalMs;
@@ -333,6 +357,18 @@ function layerCommits(
     const compression = isEncrypted(layer) ? "none" : result.compression;
     const source = { kind: "staged" as const, index, hasRootEntry, uids, gids, inodes };
     return [{ ...common, uncompressedSizeBytes, compression, source }];
+  });
+}
+
+/** An image that needs no signature is pulled all the same. */
+function warnOfSignatures(
+  { signatureFailure: reason }: ResolvedMessage,
+  { job, log }: { readonly job: PullJob; readonly log: Logger },
+): void {
+  if (reason === undefined) return;
+  log.warn("Signatures were not fetched: under a policy that asks for them the image has to be pulled again", {
+    image: job.name,
+    reason,
   });
 }
 

@@ -8,8 +8,9 @@ import { ImageDocuments } from "./image_documents.ts";
 import { ImagePull, type Puller, type PullRequest, type PullSettings, type PullStore } from "./image_pull.ts";
 import type { ImageConfig } from "./manifest/image_config.ts";
 import { pinnedMatcher } from "./pinned.ts";
+import { ImageTrust, type TrustStore, type Verifier } from "./policy/trust.ts";
 import { RunningPulls } from "./progress/running_pulls.ts";
-import { canonical, isShortName, parseReference, pullTarget, withDigest } from "./reference.ts";
+import { canonical, type ImageReference, isShortName, parseReference, pullTarget, withDigest } from "./reference.ts";
 import { candidates } from "./registries/endpoints.ts";
 import { Registries } from "./registries/registries.ts";
 import { shownName } from "./shown_name.ts";
@@ -54,7 +55,7 @@ interface Cancellable {
 }
 
 /** What this class needs of the store. */
-export interface ImageStore extends PullStore {
+export interface ImageStore extends PullStore, TrustStore {
   images(options: Cancellable): Promise<readonly StoredImage[]>;
   findImage(reference: string, options: Cancellable): Promise<StoredImage | undefined>;
   imageConfig(id: ImageId): Promise<Uint8Array>;
@@ -74,7 +75,7 @@ export interface ImagesOptions extends PullSettings {
 
 export interface ImagesDeps {
   readonly store: ImageStore;
-  readonly puller: Puller;
+  readonly puller: Puller & Verifier;
   readonly log: Logger;
   /** Where pulls tell how they get on. Default: nobody is told. */
   readonly pulls?: RunningPulls;
@@ -87,6 +88,7 @@ export class Images {
   readonly #documents: ImageDocuments;
   readonly #registries: Registries;
   readonly #pull: ImagePull;
+  readonly #trust: ImageTrust;
   readonly #pulls = new Singleflight<string, ImageId>();
   readonly #isPinned: (names: readonly string[]) => boolean;
   /** What was last said of each image: the same object while nothing has changed, so that others can keep its encoding. */
@@ -100,7 +102,9 @@ export class Images {
       ...(file === undefined ? {} : { file }),
       ...(dropInDirectory === undefined ? {} : { dropInDirectory }),
     }, deps.log);
-    this.#pull = new ImagePull(options, { pulls: new RunningPulls(), ...deps, registries: this.#registries });
+    this.#trust = new ImageTrust(options, { ...deps, verifier: deps.puller });
+    const parts = { registries: this.#registries, trust: this.#trust };
+    this.#pull = new ImagePull(options, { pulls: new RunningPulls(), ...deps, ...parts });
     this.#isPinned = pinnedMatcher(options.pinnedImages ?? []);
   }
 
@@ -124,15 +128,22 @@ export class Images {
   }
 
   /**
+   * An image that is about to be used: the policy is asked again.
+   *
    * @param options.specified what stands in the pod's manifest, where `reference` is an id
-   * @throws NotFoundError when the image is not on this node; DataLossError when its configuration is damaged
+   * @param options.namespace of the pod, which may have a policy of its own
+   * @throws NotFoundError when the image is not on this node; DataLossError when its configuration is damaged; what
+   *   {@link ImageTrust.check} throws when it may not be used
    */
   async resolve(
     reference: string,
-    options: Cancellable & { readonly specified?: string } = {},
+    options: Cancellable & { readonly specified?: string; readonly namespace?: string } = {},
   ): Promise<ContainerImage> {
     const stored = await this.#findStored(reference, options);
     if (stored === undefined) throw new NotFoundError("image", reference);
+    const { namespace, signal = new AbortController().signal } = options;
+    const meant = await this.#namesOf(stored, options.specified || reference);
+    await this.#trust.check(stored, { meant, namespace, signal });
     const { id, names } = stored;
     const { config, annotations } = await this.#documents.details(id);
     const shown = shownName({ id, names, repoDigests: repoDigestsOf(stored) }, options.specified || reference);
@@ -249,6 +260,13 @@ export class Images {
       // What is no reference names no image: that is an answer, not an error.
       return ids;
     }
+  }
+
+  /** What somebody who wrote this means by it, given the image that it is; empty for an id. */
+  async #namesOf(stored: StoredImage, text: string): Promise<readonly ImageReference[]> {
+    const meanings = (await this.#meanings(text)).filter((meaning) => !stored.id.startsWith(meaning));
+    const known = meanings.filter((name) => stored.names.includes(name) || stored.repoDigests.includes(name));
+    return (known.length > 0 ? known : meanings.slice(0, 1)).map(parseReference);
   }
 
   async #searched(reference: string): Promise<readonly string[]> {

@@ -22,6 +22,7 @@ import {
   type PullJob,
   type ResolvedMessage,
   type ToProcess,
+  type VerifyJob,
 } from "./pull/protocol.ts";
 
 export interface PullClientOptions {
@@ -107,7 +108,17 @@ export class PullClient implements AsyncDisposable {
    */
   async pull(job: PullJob, hooks: PullHooks): Promise<readonly LayerResult[]> {
     hooks.signal.throwIfAborted();
-    return await (await this.#worker()).run(job, hooks);
+    return await (await this.#worker()).run({ type: "pull", job }, hooks);
+  }
+
+  /**
+   * Checks signatures: what strangers wrote is not read in the daemon.
+   *
+   * @throws PullError with the kind `signature_validation_failed` when they are not enough; what {@link pull} throws
+   */
+  async verify(job: VerifyJob, { signal }: { readonly signal: AbortSignal }): Promise<void> {
+    signal.throwIfAborted();
+    await (await this.#worker()).run({ type: "verify", job }, { signal });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -146,8 +157,12 @@ export class PullClient implements AsyncDisposable {
   }
 }
 
+type Work = { readonly type: "pull"; readonly job: PullJob } | { readonly type: "verify"; readonly job: VerifyJob };
+/** Only a pull has something to plan. */
+type WorkHooks = Pick<PullHooks, "signal"> & Partial<PullHooks>;
+
 interface Pending {
-  readonly hooks: PullHooks;
+  readonly hooks: WorkHooks;
   readonly result: PromiseWithResolvers<readonly LayerResult[]>;
 }
 
@@ -187,7 +202,7 @@ class PullWorker {
     return this.#child.pid;
   }
 
-  async run(job: PullJob, hooks: PullHooks): Promise<readonly LayerResult[]> {
+  async run(work: Work, hooks: WorkHooks): Promise<readonly LayerResult[]> {
     const id = this.#nextId++;
     const result = Promise.withResolvers<readonly LayerResult[]>();
     clearTimeout(this.#idle);
@@ -200,7 +215,7 @@ class PullWorker {
       overdue = setTimeout(() => this.#child.kill(SIGKILL), CANCEL_MS);
     };
     hooks.signal.addEventListener("abort", cancel, { once: true });
-    this.#channel.send({ type: "pull", id, job });
+    this.#channel.send({ ...work, id });
     try {
       return await result.promise;
     } catch (error) {
@@ -254,6 +269,7 @@ class PullWorker {
 
   #plan(id: number, work: { readonly pending: Pending; readonly resolved: ResolvedMessage }): void {
     const { hooks, result } = work.pending;
+    if (hooks.plan === undefined) return;
     hooks.plan(work.resolved).then(
       (layers) => this.#channel.send({ type: "plan", id, layers }),
       (error) => {

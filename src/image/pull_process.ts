@@ -24,7 +24,9 @@ import {
   type PullJob,
   type ResolvedMessage,
   type ToProcess,
+  type VerifyJob,
 } from "./pull/protocol.ts";
+import { trustedSignatures, verifyAgain } from "./pull/trust.ts";
 import { Unpackers } from "./pull/unpacker.ts";
 import { describeFailure, type ResolvedImage, resolveImage } from "./pull/resolve.ts";
 
@@ -66,11 +68,12 @@ class PullServer {
 
   #take(message: ToProcess): void {
     const { id } = message;
-    if (message.type === "pull") {
+    if (message.type === "pull" || message.type === "verify") {
       clearTimeout(this.#rest);
       const job = new RunningJob(id, { unpackers: this.#unpackers, answer: (answer) => this.#channel.send(answer) });
       this.#jobs.set(id, job);
-      job.run(message.job).finally(() => this.#ended(id));
+      const work = message.type === "pull" ? job.pull(message.job) : job.verify(message.job);
+      work.finally(() => this.#ended(id));
     } else if (message.type === "plan") {
       this.#jobs.get(id)?.plan.resolve(message.layers);
     } else {
@@ -108,10 +111,22 @@ class RunningJob {
   }
 
   /** Never rejects: what goes wrong is told to the daemon. */
-  async run(job: PullJob): Promise<void> {
+  async pull(job: PullJob): Promise<void> {
+    await this.#answer(() => this.#pull(job));
+  }
+
+  /** Looks at the signatures of an image that is in the store. Never rejects either. */
+  async verify(job: VerifyJob): Promise<void> {
+    await this.#answer(async () => {
+      await verifyAgain(job);
+      return [];
+    });
+  }
+
+  async #answer(work: () => Promise<LayerResult[]>): Promise<void> {
     const { id } = this;
     try {
-      const layers = await this.#pull(job);
+      const layers = await work();
       this.deps.answer({ type: "done", id, layers });
     } catch (error) {
       this.deps.answer({ type: "failed", id, failure: describeFailure(error) });
@@ -128,9 +143,10 @@ class RunningJob {
     });
     const attempts = new Attempts(job, (endpoint) => this.deps.answer({ type: "endpoint", id: this.id, endpoint }));
     const image = await resolveImage(job, { transports, attempts, signal });
-    this.deps.unpackers.prepare(image.layers.reduce((total, layer) => total + layer.sizeBytes, 0));
     const { diffIds } = parseConfigSummary(image.config, image.layers.length);
-    this.deps.answer({ type: "resolved", id: this.id, resolved: resolvedMessage(image) });
+    this.deps.unpackers.prepare(image.layers.reduce((total, layer) => total + layer.sizeBytes, 0));
+    const signatures = await trustedSignatures(job, image, { transports, signal });
+    this.deps.answer({ type: "resolved", id: this.id, resolved: { ...documentsOf(image), ...signatures } });
     const targets = await this.plan.promise;
     if (targets.length === 0) return [];
     this.#progress = new LayerCounts(image.layers.length);
@@ -205,7 +221,7 @@ class LayerCounts implements LayerProgress {
   }
 }
 
-function resolvedMessage(image: ResolvedImage): ResolvedMessage {
+function documentsOf(image: ResolvedImage): Omit<ResolvedMessage, "signatures" | "signatureFailure"> {
   const { manifest, index, config, places } = image;
   return {
     manifest: manifest.bytes.toBase64(),

@@ -1,7 +1,8 @@
+import { Buffer } from "node:buffer";
 import { DataLossError, FailedPreconditionError, InvalidArgumentError } from "../base/errors.ts";
 import { type ImageId, parseImageId } from "../base/ids.ts";
 import { writeFileAtomic } from "../linux/atomic_file.ts";
-import { MANIFEST_KEY } from "./_images.ts";
+import { MANIFEST_KEY, signaturesKey } from "./_images.ts";
 import { chainLayerId, findChain, type Index, sha256Hex } from "./_index.ts";
 import { bigDataFileName } from "./layout.ts";
 import { installLayer, NO_PARENT, parentLayer, prepareLayer } from "./_overlay.ts";
@@ -189,13 +190,15 @@ async function addImage(index: Index, image: NewImage, options: Waiting): Promis
 /** What c/image stores with an image, by key. */
 function bigData(image: NewImage): ReadonlyMap<string, Uint8Array> {
   const { id, commit } = image;
-  const hex = commit.manifest.digest.slice(commit.manifest.digest.indexOf(":") + 1);
   const data = new Map<string, Uint8Array>();
   data.set(`sha256:${id}`, commit.config);
   if (commit.index !== undefined) data.set(`${MANIFEST_KEY}-${commit.index.digest}`, commit.index.bytes);
   data.set(`${MANIFEST_KEY}-${commit.manifest.digest}`, commit.manifest.bytes);
   data.set(MANIFEST_KEY, commit.manifest.bytes);
-  data.set(`signature-${hex}`, new Uint8Array());
+  const signatures = Buffer.concat(commit.signatures ?? []);
+  data.set(signaturesKey(commit.manifest.digest), signatures);
+  // Where c/image looks when it is asked for the image as such.
+  if (signatures.length > 0) data.set("signatures", signatures);
   return data;
 }
 
@@ -218,7 +221,7 @@ async function imageRecord(
     digest: commit.manifest.digest,
     names: strings(known, "names"),
     ...(topLayer === undefined ? {} : { layer: topLayer }),
-    metadata: signatureMetadata(text(known, "metadata"), commit.manifest.digest),
+    metadata: signatureMetadata(text(known, "metadata"), commit),
     "big-data-names": [...new Set([...strings(known, "big-data-names"), ...from.data.keys()])],
     "big-data-sizes": sizes,
     "big-data-digests": digests,
@@ -232,16 +235,19 @@ function isTime(value: string | undefined): value is string {
   return value !== undefined && RFC3339.test(value) && !Number.isNaN(Date.parse(value));
 }
 
-/** c/image's record of the signatures that are stored with each manifest: none with this one. */
-function signatureMetadata(known: string | undefined, digest: string): string {
+/** c/image's record of the signatures that are stored with each manifest: how long they are, in their order. */
+function signatureMetadata(known: string | undefined, { manifest, signatures = [] }: ImageCommit): string {
   let metadata: RawRecord = {};
   try {
     metadata = object({ value: JSON.parse(known ?? "{}") }, "value");
   } catch {
     // Opaque text of another tool: c/image could not read it either.
   }
-  const sizes = { ...object(metadata, "signatures-sizes"), [digest]: [] };
-  return JSON.stringify({ ...metadata, "signatures-sizes": sizes });
+  const own = signatures.map(({ length }) => length);
+  const { "signature-sizes": _former, ...rest } = metadata;
+  const sizes = { ...object(metadata, "signatures-sizes"), [manifest.digest]: own };
+  const main = own.length === 0 ? {} : { "signature-sizes": own };
+  return JSON.stringify({ ...rest, ...main, "signatures-sizes": sizes });
 }
 
 async function hasDirectory(index: Index, layerId: string): Promise<boolean> {

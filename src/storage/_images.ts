@@ -1,5 +1,5 @@
 import { DataLossError, NotFoundError } from "../base/errors.ts";
-import { type Digest, parseDigest, parseImageId } from "../base/ids.ts";
+import { type Digest, digestHex, parseDigest, parseImageId } from "../base/ids.ts";
 import { chainOf, type Index } from "./_index.ts";
 import type { ImageHome } from "./_homes.ts";
 import { bigDataFileName, isId } from "./layout.ts";
@@ -9,6 +9,11 @@ import type { StoredImage } from "./types.ts";
 
 /** Key under which the platform's manifest is stored. */
 export const MANIFEST_KEY = "manifest";
+
+/** Where the signatures of a manifest are kept, one after the other. */
+export function signaturesKey(manifest: Digest): string {
+  return `signature-${digestHex(manifest)}`;
+}
 /** Shortest id prefix that names an image; shorter words are more likely names. */
 const MIN_ID_PREFIX = 3;
 
@@ -39,6 +44,19 @@ export class ImageCatalog {
     return fitting.length === 1 ? fitting[0] : undefined;
   }
 
+  /** @throws NotFoundError for an unknown image; DataLossError when signatures are missing that should be there */
+  async signatures(id: string, manifest: Digest): Promise<readonly Uint8Array[]> {
+    const image = (await this.index.images.read()).get(id);
+    if (image === undefined) throw new NotFoundError("image", id);
+    const sizes = signatureSizes(image, manifest);
+    if (sizes.length === 0) return [];
+    const blob = await this.bigData(id, signaturesKey(manifest));
+    let end = 0;
+    const signatures = sizes.map((size) => blob.subarray(end, end += size));
+    if (end > blob.length) throw new DataLossError(`the signatures of image ${id} are cut: pull it anew`);
+    return signatures;
+  }
+
   /** @throws NotFoundError when the image has no such data; DataLossError when it should have */
   async bigData(id: string, key: string): Promise<Uint8Array> {
     const found = await this.index.homes.find(id);
@@ -52,6 +70,17 @@ export class ImageCatalog {
       if (!strings(image, "big-data-names").includes(key)) throw new NotFoundError(`data of image ${id}`, key);
       throw new DataLossError(`image ${id} lost ${path}: pull it anew`, { cause: error });
     }
+  }
+}
+
+/** How long the signatures of a manifest are, as c/image notes it in an image's metadata. */
+function signatureSizes(image: RawRecord, manifest: Digest): readonly number[] {
+  try {
+    const metadata = object({ value: JSON.parse(text(image, "metadata") ?? "{}") }, "value");
+    const sizes = object(metadata, "signatures-sizes")[manifest];
+    return Array.isArray(sizes) ? sizes.filter((size) => Number.isSafeInteger(size) && size > 0) : [];
+  } catch {
+    return []; // opaque text of another tool
   }
 }
 

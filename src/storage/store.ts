@@ -117,6 +117,11 @@ export class Store implements AsyncDisposable {
     return this.#catalog.bigData(id, digest === undefined ? MANIFEST_KEY : `${MANIFEST_KEY}-${digest}`);
   }
 
+  /** Signatures of a manifest of the image, in the form of containers/image. Throws like {@link imageConfig}. */
+  imageSignatures(id: ImageId, manifest: Digest): Promise<readonly Uint8Array[]> {
+    return this.#catalog.signatures(id, manifest);
+  }
+
   /** The leading layers of a chain of diff IDs (base first) that are here already and need no download. */
   async presentLayers(chain: readonly Digest[], options: Waiting = {}): Promise<readonly PresentLayer[]> {
     const { homes, places } = this.index;

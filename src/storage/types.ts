@@ -103,6 +103,8 @@ export interface ImageCommit {
   /** The image's configuration; its SHA-256 is the image id. */
   readonly config: Uint8Array;
   readonly manifest: ManifestBytes;
+  /** Signatures of the manifest, in the form of containers/image. Default none. */
+  readonly signatures?: readonly Uint8Array[];
   /** The index that the manifest was chosen from, when there was one. */
   readonly index?: ManifestBytes;
   /** Base first; the diff IDs must be those of the configuration, in order (checked). */

@@ -174,8 +174,8 @@ Deno.test("the policy is asked before the registry", async () => {
       Deno.writeTextFile(`${root}/policy.json`, JSON.stringify({ default: [{ type }] }));
     await policy("reject");
     await rejects(images.pull({ image: built.reference }), { kind: "signature_validation_failed" });
-    await policy("signedBy");
-    await rejects(images.pull({ image: built.reference }), /signatures are not supported yet/);
+    await policy("signed");
+    await rejects(images.pull({ image: built.reference }), { kind: "failed_precondition" });
     equal(registry.requests.length, 0);
   });
 });

@@ -52,6 +52,7 @@ export async function withNode(
       registriesFile: `${root}/registries.conf`,
       registriesDirectory: `${root}/none`,
       policyFile: `${root}/policy.json`,
+      lookasideDirectory: `${root}/registries.d`,
       retryBaseMs: 1,
       environment: { HOME: root },
       ...options.images,

@@ -47,21 +47,25 @@ export interface ContainerSource {
  */
 export async function sourceOf(
   deps: ContainerDeps,
-  spec: ContainerSpec,
+  { spec, namespace }: { readonly spec: ContainerSpec; readonly namespace: string },
   context: OperationContext,
 ): Promise<ContainerSource> {
   const from = spec.image.image;
   const isArchive = from.startsWith("/") && await isFile(from);
-  const specified = spec.image.userSpecifiedImage;
-  const image = isArchive ? undefined : await deps.images.resolve(from, { signal: context.signal, specified });
+  const asked = { signal: context.signal, specified: spec.image.userSpecifiedImage, namespace };
+  const image = isArchive ? undefined : await deps.images.resolve(from, asked);
   if (image !== undefined && image.annotations[CHECKPOINT_ANNOTATION] === undefined) return { image };
-  const checkpoint = await importCheckpoint(deps, { spec, image }, context);
+  const checkpoint = await importCheckpoint(deps, { spec, image, namespace }, context);
   return { image: checkpoint.image, checkpoint };
 }
 
 async function importCheckpoint(
   deps: ContainerDeps,
-  { spec, image }: { readonly spec: ContainerSpec; readonly image: ContainerImage | undefined },
+  { spec, image, namespace }: {
+    readonly spec: ContainerSpec;
+    readonly image: ContainerImage | undefined;
+    readonly namespace: string;
+  },
   context: OperationContext,
 ): Promise<ImportedCheckpoint> {
   const from = spec.image.image;
@@ -78,7 +82,7 @@ async function importCheckpoint(
     await keepPlainFiles(directory);
     const documents = readDocuments(directory);
     refuseMissingMounts(documents, spec);
-    const below = await imageBelow(deps, documents, context);
+    const below = await imageBelow(deps, { ...documents, namespace }, context);
     undo.move();
     return { directory, documents, image: below, from, [Symbol.asyncDispose]: () => removeIfThere(directory) };
   } catch (error) {
@@ -156,12 +160,12 @@ function refuseMissingMounts({ bindDestinations }: CheckpointDocuments, spec: Co
 
 async function imageBelow(
   deps: ContainerDeps,
-  { imageNames }: CheckpointDocuments,
-  context: OperationContext,
+  { imageNames, namespace }: { readonly imageNames: readonly string[]; readonly namespace: string },
+  { signal }: OperationContext,
 ): Promise<ContainerImage> {
   for (const name of imageNames) {
     try {
-      return await deps.images.resolve(name, context);
+      return await deps.images.resolve(name, { signal, namespace });
     } catch (error) {
       if (!(error instanceof NotFoundError)) throw error;
     }

@@ -9,7 +9,7 @@ import type { RecordStore } from "../../state/record_store.ts";
 import type { ImageSource } from "../ports.ts";
 import type { Store } from "../../storage/store.ts";
 import type { PodUserNamespace } from "../user_namespace.ts";
-import type { ContainerRecord } from "../types.ts";
+import type { ContainerRecord, MountRequest } from "../types.ts";
 
 /** What the store does for image volumes. */
 export interface ImageMounts {
@@ -86,11 +86,16 @@ export class ImageVolumes {
    */
   async open(
     record: Pick<ContainerRecord, "id">,
-    { reference, subPath }: { readonly reference: string; readonly subPath: string },
-    options: { readonly place: string; readonly signal: AbortSignal; readonly user: PodUserNamespace | undefined },
+    { reference, subPath, specified = "" }: Exclude<MountRequest["image"], undefined>,
+    options: {
+      readonly place: string;
+      readonly signal: AbortSignal;
+      readonly user: PodUserNamespace | undefined;
+      readonly namespace: string;
+    },
   ): Promise<OpenedImageVolume> {
     try {
-      const { id: imageId } = await this.deps.images.resolve(reference, options);
+      const { id: imageId } = await this.deps.images.resolve(reference, { ...options, specified });
       const source = await this.#acquire(record.id, imageId, options);
       if (subPath === "") return { source, imageId };
       bindInRoot(source, subPath, options.place);

@@ -41,7 +41,7 @@ export function reportedMount(mount: ReportedMount): Mount {
     image: mount.image === undefined ? undefined : {
       image: mount.imageId ?? mount.image.reference,
       annotations: new Map(),
-      userSpecifiedImage: mount.image.reference,
+      userSpecifiedImage: mount.image.specified ?? mount.image.reference,
       runtimeHandler: "",
       imageRef: mount.imageId ?? "",
     },
@@ -81,8 +81,10 @@ function imageVolume(mount: Mount, where: string): MountRequest["image"] {
   }
   if (mount.hostPath !== "") throw invalid(where, "has both a host_path and an image");
   if (!mount.readonly) throw invalid(where, "is an image volume, which has to be readonly");
+  const specified = oneLine(mount.image?.userSpecifiedImage ?? "", `${where} user_specified_image`);
   return {
     reference: oneLine(nonEmpty(reference, `${where} image`), `${where} image`),
     subPath: inside(mount.imageSubPath, `${where} image_sub_path`),
+    ...(specified === "" || specified === reference ? {} : { specified }),
   };
 }

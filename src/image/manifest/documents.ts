@@ -133,7 +133,7 @@ function index(document: Readonly<Record<string, unknown>>): Manifest {
   if (manifests.length > MAX_MANIFESTS) {
     throw new DataLossError(`manifest: it has more than ${MAX_MANIFESTS} manifests`);
   }
-  return { kind: "index", manifests: manifests.map((entry, i) => descriptor(entry, `manifests[${i}]`)) };
+  return { kind: "index", manifests: manifests.map((entry, i) => parseDescriptor(entry, `manifests[${i}]`)) };
 }
 
 /**
@@ -143,8 +143,8 @@ function index(document: Readonly<Record<string, unknown>>): Manifest {
 function imageOrArtifact(document: Readonly<Record<string, unknown>>, type: string): Manifest {
   const list = document["layers"];
   if (!Array.isArray(list)) throw new DataLossError("manifest: layers is not a list");
-  const config = descriptor(document["config"], "config");
-  const layers = list.map((entry, i) => descriptor(entry, `layers[${i}]`));
+  const config = parseDescriptor(document["config"], "config");
+  const layers = list.map((entry, i) => parseDescriptor(entry, `layers[${i}]`));
   const own = document["artifactType"];
   const artifactType = typeof own === "string" ? own : "";
   const isImage = (type === OCI_MANIFEST ? CONFIG_TYPES : DOCKER_CONFIG_TYPES).has(config.mediaType);
@@ -180,7 +180,8 @@ function shown(text: string): string {
   return JSON.stringify(text.slice(0, MAX_SHOWN_CHARS));
 }
 
-function descriptor(value: unknown, where: string): Descriptor {
+/** Reads a descriptor; `where` it stands is for messages. @throws DataLossError */
+export function parseDescriptor(value: unknown, where: string): Descriptor {
   if (!isObject(value)) throw new DataLossError(`manifest: ${where} is not a descriptor`);
   const { mediaType = "", size, digest, urls, platform, annotations } = value;
   if (typeof mediaType !== "string") throw new DataLossError(`manifest: ${where} has a media type that is no text`);

@@ -10,6 +10,7 @@ import type { ProxySettings } from "../distribution/proxy.ts";
 import type { KeptCapability } from "../../linux/privileges.ts";
 import type { LayerKey } from "../encryption/layer_keys.ts";
 import type { Platform } from "../manifest/documents.ts";
+import type { TrustDemand } from "../policy/requirement.ts";
 import type { LayerProgress } from "../progress/pull_status.ts";
 import type { Compression } from "./decompress.ts";
 
@@ -22,6 +23,22 @@ export interface PullEndpoint {
   readonly credentials?: Credentials;
   /** Why there are none, if something went wrong while they were looked for. */
   readonly credentialProblem?: string;
+}
+
+/** Where signatures are looked for, and what they have to show. */
+export interface TrustJob {
+  /** A registries.d directory in place of the usual ones. */
+  readonly lookasideDirectory?: string;
+  /** HOME, which may have a registries.d of its own. */
+  readonly home?: string;
+  /** Undefined: the image needs no signature. Those that it has are fetched all the same, for a stricter policy later. */
+  readonly demand?: TrustDemand;
+}
+
+/** An image of the store whose signatures are checked again; one of its manifests has to pass. All in Base64. */
+export interface VerifyJob {
+  readonly demand: TrustDemand;
+  readonly manifests: readonly { readonly manifest: string; readonly signatures: readonly string[] }[];
 }
 
 /** One image to pull. */
@@ -42,6 +59,7 @@ export interface PullJob {
   readonly progressMs?: number;
   /** Longest wait for the first answer of an endpoint that another one follows. Default 20,000. */
   readonly firstAnswerMs?: number;
+  readonly trust: TrustJob;
 }
 
 /** Where a layer goes. */
@@ -62,6 +80,10 @@ export interface ResolvedMessage {
   readonly index?: string;
   readonly indexContentType?: string;
   readonly config: string;
+  /** Signatures of the manifest, as they are kept beside it. */
+  readonly signatures: readonly string[];
+  /** Why there may be more; the image needs none. */
+  readonly signatureFailure?: string;
   /** `https://host`, for the log. */
   readonly endpoint: string;
 }
@@ -96,6 +118,7 @@ export interface FailureMessage {
 
 export type ToProcess =
   | { readonly type: "pull"; readonly id: number; readonly job: PullJob }
+  | { readonly type: "verify"; readonly id: number; readonly job: VerifyJob }
   | { readonly type: "plan"; readonly id: number; readonly layers: readonly LayerTarget[] }
   | { readonly type: "cancel"; readonly id: number };
 

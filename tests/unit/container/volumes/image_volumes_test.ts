@@ -83,7 +83,9 @@ Deno.test("ImageVolumes mounts an image once for all its containers, until the l
     const [one, two] = [await add("one"), await add("two")];
     const place = `${directory}/unused`;
     const opened = await Promise.all(
-      [one, one, two].map((record) => volumes.open(record, whole("i"), { place, signal, user: undefined })),
+      [one, one, two].map((record) =>
+        volumes.open(record, whole("i"), { place, signal, user: undefined, namespace: "default" })
+      ),
     );
     assert.deepEqual(opened.map(({ source }) => source), Array(3).fill(`${directory}/volumes/i`));
     assert.deepEqual([await mounts(), counts.get("i")], [[`${directory}/volumes/i`], 1]);
@@ -101,7 +103,12 @@ Deno.test("ImageVolumes gives directories and files by their path in the image, 
     const record = await add("one");
     const open = async (subPath: string, index: number): Promise<string> => {
       const place = `${directory}/run/image-volumes/${index}`;
-      return (await volumes.open(record, { reference: "i", subPath }, { place, signal, user: undefined })).source;
+      return (await volumes.open(record, { reference: "i", subPath }, {
+        place,
+        signal,
+        user: undefined,
+        namespace: "default",
+      })).source;
     };
     assert.equal(await Deno.readTextFile(`${await open("etc", 0)}/file`), "inside");
     assert.equal(await Deno.readTextFile(await open("link", 1)), "inside");
@@ -117,6 +124,7 @@ Deno.test("ImageVolumes names the kubelet's reason when the image is not there",
       place: `${directory}/unused`,
       signal,
       user: undefined,
+      namespace: "default",
     });
     await assert.rejects(opening, /ImageVolumeMountFailed: image absent: image "absent" not found/);
   });
@@ -125,8 +133,8 @@ Deno.test("ImageVolumes names the kubelet's reason when the image is not there",
 Deno.test("ImageVolumes.sweep() unmounts what no record names", async () => {
   await withVolumes(async ({ directory, volumes, records, counts, add, mounts }) => {
     const [lost, kept] = [await add("lost"), await add("kept")];
-    await volumes.open(lost, whole("a"), { place: "", signal, user: undefined });
-    await volumes.open(kept, whole("b"), { place: "", signal, user: undefined });
+    await volumes.open(lost, whole("a"), { place: "", signal, user: undefined, namespace: "default" });
+    await volumes.open(kept, whole("b"), { place: "", signal, user: undefined, namespace: "default" });
     await records.remove("lost" as ContainerId);
     await volumes.sweep();
     assert.deepEqual([await mounts(), counts.get("a")], [[`${directory}/volumes/b`], 0]);
