@@ -97,8 +97,11 @@ export class AuthFile {
     if (own !== undefined) return own;
     for (let key = repository; key !== ""; key = key.slice(0, Math.max(0, key.lastIndexOf("/")))) {
       const entry = this.#entries.get(key);
-      const credentials = entry === undefined ? undefined : this.#decode(entry, key);
+      if (entry === undefined) continue;
+      const credentials = this.#decode(entry, key);
       if (credentials !== undefined) return { kind: "credentials", credentials };
+      // An empty entry ends the search: Docker writes them beside credsStore.
+      break;
     }
     const store = this.document["credsStore"];
     if (typeof store !== "string" || store === "") return undefined;

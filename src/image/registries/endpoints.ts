@@ -88,9 +88,9 @@ export function endpointsOf(reference: ImageReference, config: RegistriesConfig)
   return [...mirrors, rewritten(reference, { entry, to: own, mirror: false })];
 }
 
-/** The `[[registry]]` with the longest prefix that matches. */
+/** The `[[registry]]` with the longest prefix that matches; tag and digest are not looked at, as in containers/image. */
 export function entryFor(reference: ImageReference, config: RegistriesConfig): RegistryEntry | undefined {
-  const text = canonical(reference);
+  const text = reference.repository;
   let best: RegistryEntry | undefined;
   for (const entry of config.registries) {
     if (prefixEnd(text, entry.prefix) < 0) continue;

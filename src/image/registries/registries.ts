@@ -26,6 +26,7 @@ export class Registries {
       );
       const config = mergeRegistries(layers);
       if (this.#good !== undefined) this.log.info("Read the changed registries configuration");
+      for (const warning of config.warnings) this.log.warn(warning);
       this.#good = config;
       this.#seen = seen;
       return config;

@@ -34,7 +34,7 @@ export interface Mirror {
 
 /** One `[[registry]]` table. */
 export interface RegistryEntry {
-  /** `host[/path[:tag|@digest]]`, or `*.host` for each host below that one. */
+  /** `host[:port][/path]`, or `*.host` for each host below that one. */
   readonly prefix: string;
   /** Takes the place of the prefix; absent for a wildcard that rewrites nothing. */
   readonly location?: string;
@@ -51,6 +51,8 @@ export interface RegistriesConfig {
   readonly shortNameMode: ShortNameMode;
   /** Short name -> full repository name, without tag. Empty: an alias that was taken back. */
   readonly aliases: ReadonlyMap<string, string>;
+  /** What is read and cannot have the effect that was meant. */
+  readonly warnings: readonly string[];
   /** Where credentials are looked for, in order: {@link AUTH_FILES}, or the end of a `docker-credential-` program's name. */
   readonly credentialHelpers: readonly string[];
 }
@@ -74,6 +76,7 @@ export function parseRegistries(text: string, file: string): Partial<RegistriesC
   const registries = tables(table["registry"], at("registry")).map((entry) => registryEntry(entry, file));
   refuseConflicts(registries);
   return {
+    warnings: registries.flatMap(prefixWarning),
     // Of one prefix that stands there twice, the first counts.
     registries: registries.filter((one, i) => registries.findIndex(({ prefix }) => prefix === one.prefix) === i),
     ...(search === undefined
@@ -94,12 +97,14 @@ export function mergeRegistries(layers: readonly Partial<RegistriesConfig>[]): R
     shortNameMode: "enforcing",
     credentialHelpers: [AUTH_FILES],
   };
-  for (const { registries: entries = [], aliases: names = [], ...rest } of layers) {
+  const warnings: string[] = [];
+  for (const { registries: entries = [], aliases: names = [], warnings: more = [], ...rest } of layers) {
+    warnings.push(...more);
     for (const entry of entries) registries.set(entry.prefix, entry);
     for (const [name, value] of names) aliases.set(name, value);
     merged = { ...merged, ...rest };
   }
-  return { ...merged, registries: [...registries.values()], aliases };
+  return { ...merged, registries: [...registries.values()], aliases, warnings };
 }
 
 function registryEntry(table: Table, file: string): RegistryEntry {
@@ -110,9 +115,6 @@ function registryEntry(table: Table, file: string): RegistryEntry {
     throw new InvalidArgumentError(`${file}: a [[registry]] has neither prefix nor location`);
   }
   const wildcard = prefix.startsWith("*.");
-  if (prefix.includes("*", wildcard ? 1 : 0)) {
-    throw new InvalidArgumentError(`${file}: registry prefix ${quote(prefix)}: only a leading "*." may be a wildcard`);
-  }
   if (/\s|:\/\//.test(prefix)) {
     throw new InvalidArgumentError(`${file}: registry prefix ${quote(prefix)} is not host[:port][/path] (no scheme)`);
   }
@@ -150,6 +152,16 @@ function mirror(
   };
 }
 
+/** containers/image takes these prefixes, and no name ever fits them. */
+function prefixWarning({ prefix, file }: RegistryEntry): string[] {
+  const reason = prefix.includes("*", prefix.startsWith("*.") ? 1 : 0)
+    ? 'only a leading "*." is a wildcard'
+    : /@|:[^/]*$/.test(prefix.slice(prefix.indexOf("/") + 1)) && prefix.includes("/")
+    ? "names are compared without tag and digest"
+    : undefined;
+  return reason === undefined ? [] : [`${file}: registry prefix ${quote(prefix)} never fits: ${reason}`];
+}
+
 /** A place that is secure here and insecure there: no order of reading would be right. */
 function refuseConflicts(entries: readonly RegistryEntry[]): void {
   const places = new Map<string, RegistryEntry>();
@@ -177,7 +189,11 @@ function pullFromMirror(value: string | undefined, where: Where): PullFromMirror
 }
 
 function searchRegistries(value: unknown, where: Where): readonly string[] {
-  return strings(value, where).map((text) => requireLocation(trimmed(text, where) ?? "", where));
+  return strings(value, where).map((text) => {
+    const host = requireLocation(trimmed(text, where) ?? "", where);
+    if (!host.includes("/")) return host;
+    throw wrong(where, `${quote(text)} has a path: it takes hosts only, host[:port]`);
+  });
 }
 
 function shortNameMode(value: unknown, where: Where): ShortNameMode {

@@ -21,6 +21,7 @@ Deno.test("AuthFile.find() takes the longest entry, and old spellings of Docker 
       "idp.example": { identitytoken: "tok", auth: auth("x:y") },
       "bearer.example": { registrytoken: "reg" },
       "empty.example": {},
+      "r.example:5000/public": {},
     },
   });
   const find = (name: string): string | undefined => {
@@ -36,6 +37,7 @@ Deno.test("AuthFile.find() takes the longest entry, and old spellings of Docker 
   equal(find("idp.example/x"), "tok");
   equal(find("bearer.example/x"), "reg");
   equal(find("empty.example/x"), undefined);
+  equal(find("r.example:5000/public/x"), undefined);
   equal(find("r.example/x"), undefined);
 });
 

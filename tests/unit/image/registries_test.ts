@@ -1,4 +1,4 @@
-import { deepEqual, equal, rejects, throws } from "node:assert/strict";
+import { deepEqual, equal, match, rejects, throws } from "node:assert/strict";
 import { canonical, parseReference, pullTarget } from "../../../src/image/reference.ts";
 import { candidates, endpointsOf } from "../../../src/image/registries/endpoints.ts";
 import { type LogFields, silentLogger } from "../../../src/base/logger.ts";
@@ -68,6 +68,8 @@ Deno.test("endpointsOf() takes the longest prefix, at component borders only", a
       prefix = "r.example/team/app:1"
       location = "three.example/app:1"`,
   });
+  deepEqual(places("r.example/team/app:1", from), ["two.example/t/app insecure"]);
+  match(from.warnings.join(), /registries\.conf: registry prefix "r\.example\/team\/app:1" never fits: .*without tag/);
   deepEqual(places("r.example/x", from), ["one.example/x"]);
   deepEqual(places("r.example/team/x", from), ["two.example/t/x insecure"]);
   deepEqual(places("r.example/teams/x", from), ["one.example/teams/x"]);
@@ -246,7 +248,6 @@ const WRONG: ReadonlyArray<readonly [text: string, reason: RegExp]> = [
   ["[registries.search]\nregistries = []", /version 1/],
   ["[[registry]]\ninsecure = true", /neither prefix nor location/],
   ["[[registry]]\nlocation = 'https://x'", /no scheme/],
-  ["[[registry]]\nprefix = 'a.*.b'\nlocation = 'x'", /leading/],
   ["[[registry]]\nlocation = 'x'\ninsecure = 'yes'", /registry\.insecure is not true or false/],
   ["[[registry]]\nlocation = 'x'\n[[registry.mirror]]\n", /no location/],
   ["[[registry]]\nlocation = 'x'\n[[registry.mirror]]\nlocation='y'\npull-from-mirror='no'", /digest-only/],
@@ -254,6 +255,7 @@ const WRONG: ReadonlyArray<readonly [text: string, reason: RegExp]> = [
   ["unqualified-search-registries = [1]", /array of strings/],
   ["short-name-mode = 'maybe'", /enforcing/],
   ["unqualified-search-registries = ['https://x']", /no scheme/],
+  ["unqualified-search-registries = ['x.example/y']", /"x.example\/y" has a path/],
   ["credential-helpers = ['../x']", /end of a program's name/],
   ["credential-helpers = 'x'", /array of strings/],
   ["[aliases]\na = 1", /not a string/],
