@@ -18,11 +18,11 @@ import { closeFd, enterNamespace, inWindow, KINDS, O_WRONLY, openPath, stage } f
 const libc = lazyLibc({
   memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
   write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
-  syscall: { parameters: ["i64", "i32", "i32", "i32"], result: "i64" },
+  syscall: { parameters: ["i64", "u32", "u32", "u32"], result: "i64" },
 });
 
 const MFD_CLOEXEC = 1;
-const UNCHANGED = -1;
+const UNCHANGED = 0xffff_ffff;
 /** setresuid(2) as the kernel knows it, for this thread alone (asm/unistd_64.h, asm-generic/unistd.h). */
 const SYS_SETRESUID: Readonly<Record<string, bigint>> = { x86_64: 117n, aarch64: 147n };
 const PING_GROUP_RANGE = /^net[./]ipv4[./]ping_group_range$/;

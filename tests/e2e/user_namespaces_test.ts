@@ -15,9 +15,13 @@ import { Lab } from "./harness/lab.ts";
 import { SLEEPER } from "./harness/pods.ts";
 import { execText, pidOf, PodUnderTest, procStatus, type Wish } from "./harness/tries.ts";
 
-const BASE = 200_000;
-const RANGE = [message(IDMapping, { containerId: 0, hostId: BASE, length: 65_536 })];
-const USERNS = message(UserNamespace, { mode: NamespaceMode.POD, uids: RANGE, gids: RANGE });
+/** In the upper half of all ids: a kubelet gives out those too. */
+const BASE = 3_000_000_000;
+/** Not in the upper half, where the kernel lets no ping_group_range begin. */
+const GROUP_BASE = 200_000;
+const UIDS = [message(IDMapping, { containerId: 0, hostId: BASE, length: 65_536 })];
+const GIDS = [message(IDMapping, { containerId: 0, hostId: GROUP_BASE, length: 65_536 })];
+const USERNS = message(UserNamespace, { mode: NamespaceMode.POD, uids: UIDS, gids: GIDS });
 const NEW_RUNC = `${Deno.env.get("HOME")}/.cache/cri-conformance/bin/runc-new`;
 
 type Modes = Partial<NamespaceOption>;
@@ -100,11 +104,11 @@ for (const { name: runtime, path } of runtimes) {
         for (
           const file of ["/etc/passwd", "/bin/busybox", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/shm"]
         ) {
-          assert.deepEqual(await ownerOf(`/proc/${pid}/root${file}`), [BASE, BASE], file);
+          assert.deepEqual(await ownerOf(`/proc/${pid}/root${file}`), [BASE, GROUP_BASE], file);
         }
         assert.equal(await execText(lab, id, "id", "-u"), "0");
         assert.equal(await execText(lab, id, "touch", "/new", "/dev/shm/new"), "");
-        assert.deepEqual(await ownerOf(`/proc/${pid}/root/new`), [BASE, BASE]);
+        assert.deepEqual(await ownerOf(`/proc/${pid}/root/new`), [BASE, GROUP_BASE]);
         // The node's root cannot be had back: its files belong to nobody here.
         assert.equal(await execText(lab, id, "stat", "-c", "%u", "/proc/sys"), "65534");
       });
@@ -120,7 +124,7 @@ for (const { name: runtime, path } of runtimes) {
       await t.step("volumes with mappings show owners as they are stored, others show nobody", async () => {
         const at = (containerPath: string, maps: Partial<Mount>): Mount =>
           message(Mount, { containerPath, hostPath: volume, ...maps });
-        const mapped = { uidMappings: RANGE, gidMappings: RANGE };
+        const mapped = { uidMappings: UIDS, gidMappings: GIDS };
         const file = message(Mount, { containerPath: "/file", hostPath: `${volume}/secret`, ...mapped });
         const other = await pod.start(wish({ mounts: [at("/mapped", mapped), at("/plain", {}), file] }));
         assert.equal(await execText(lab, other, "cat", "/mapped/secret", "/file"), "root onlyroot only");

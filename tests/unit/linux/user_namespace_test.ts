@@ -56,6 +56,17 @@ Deno.test("pinOwnedNamespaces() pins namespaces that belong to a user namespace 
   });
 });
 
+Deno.test("pinOwnedNamespaces() takes ids of the upper half of their range", async () => {
+  await withDirectory(async (directory) => {
+    const mapping = [{ containerId: 0, hostId: 4_000_000_000, length: 65_536 }];
+    const maps = { uidMaps: mapping, gidMaps: mapping };
+    const sysctls = { "kernel.shm_rmid_forced": "1" };
+    const pins = await pinOwnedNamespaces({ directory, name: "a", kinds: ["ipc", "uts"], maps, sysctls });
+    const lines = await inside(pins, `tr -s " " </proc/self/uid_map; cat /proc/sys/kernel/shm_rmid_forced`);
+    assert.deepEqual(lines, ["0 4000000000 65536", "1"]);
+  });
+});
+
 Deno.test("pinOwnedNamespaces() leaves nothing when a step fails", async () => {
   await withDirectory(async (directory) => {
     const overlapping = [...MAPS.uidMaps, { containerId: 5, hostId: 500_000, length: 10 }];
