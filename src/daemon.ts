@@ -17,7 +17,7 @@ import { NodeCgroups } from "./container/node_cgroups.ts";
 import { assignments, nodeDefaults } from "./container/node_defaults.ts";
 import { ReachableRoots } from "./container/volumes/reachable_roots.ts";
 import { UserNamespaces } from "./sandbox/user_namespaces/user_namespaces.ts";
-import { openImageVolumes } from "./container/volumes/image_volumes.ts";
+import { type ArtifactSource, openImageVolumes } from "./container/volumes/image_volumes.ts";
 import { NodeProcesses } from "./container/node_processes.ts";
 import type { ImageSource } from "./container/ports.ts";
 import { openSeccompNotifiers } from "./container/seccomp_watch.ts";
@@ -27,7 +27,7 @@ import { openCpuTuning, openResourceClasses } from "./cpu_tuning.ts";
 import { criHandlers } from "./cri/handlers.ts";
 import { CriServer } from "./cri/server.ts";
 import { openFigures } from "./figures.ts";
-import { Images, type ImagesOptions } from "./image/images.ts";
+import type { ImagesOptions } from "./image/images.ts";
 import type { ShortNameMode } from "./image/registries/registries_conf.ts";
 import { RunningPulls } from "./image/progress/running_pulls.ts";
 import { PullClient } from "./image/pull_client.ts";
@@ -65,6 +65,7 @@ import { RecordStore } from "./state/record_store.ts";
 import { CdiRegistry } from "./security/cdi/registry.ts";
 import { createStatusHandler } from "./status/handler.ts";
 import type { Store } from "./storage/store.ts";
+import { openImages } from "./open_images.ts";
 import { openStore } from "./open_store.ts";
 
 /** What the daemon gets besides its configuration. */
@@ -125,7 +126,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     progressTimeoutMs: config.image.pullProgressTimeoutMs,
     observer: metrics.images,
   });
-  const images = new Images(imagesOptions(config), { store, puller, pulls, log, inUse: (id) => users.inUse(id) });
+  const imageDeps = { store, puller, pulls, log, inUse: (id: string): boolean => users.inUse(id) };
+  const images = stack.use(await openImages(config, imagesOptions(config), imageDeps));
   const hooks = config.nri.enableNri ? new LifeHooks(log) : undefined;
   const pods = await buildPods(config, { log, host, store, places, images, metrics, hooks });
   users.inUse = (id): boolean => pods.containers.usesImage(id);
@@ -227,7 +229,7 @@ async function buildPods(
     host: Host;
     store: Store;
     places: Places;
-    images: ImageSource;
+    images: ImageSource & ArtifactSource;
     metrics: DaemonObserver;
     hooks: LifeHooks | undefined;
   },
@@ -256,7 +258,10 @@ async function buildPods(
   const cgroups = new NodeCgroups(driver, tree);
   const processes = new NodeProcesses();
   const annotations = new AnnotationGate(config);
-  const imageVolumes = openImageVolumes(places.imageVolumes, { store, images, records: containerRecords, log });
+  const imageVolumes = openImageVolumes(places.imageVolumes, {
+    ...{ store, images, artifacts: images, records: containerRecords, log },
+    mountsArtifacts: config.image.ociArtifactMountSupport,
+  });
   const exits = new ContainerExits({ records: containerRecords, log });
   const performance = await openCpuTuning(config, host, { records: containerRecords, exits, log });
   const reachable = new ReachableRoots(`${places.userRoots}/containers`, log);

@@ -60,7 +60,6 @@ export const IMAGE = {
   }),
   ociArtifactMountSupport: on("oci_artifact_mount_support", {
     env: "CONTAINER_OCI_ARTIFACT_SUPPORT",
-    built: false,
     doc: "Whether OCI artifacts can be mounted as volumes.",
   }),
   shortNameMode: text("short_name_mode", "enforcing", {

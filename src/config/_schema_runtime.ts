@@ -34,7 +34,6 @@ export const RUNTIME = {
   }),
   additionalArtifactStores: list("additional_artifact_stores", [], {
     env: false,
-    built: false,
     check: absolutePaths,
     doc: "Read-only stores of OCI artifacts that are looked at first.",
   }),

@@ -1,16 +1,18 @@
 /** One PullImage: from the name in the request to an image in the store. */
-import { FailedPreconditionError, messageOf, PodError, UnavailableError } from "../base/errors.ts";
+import { FailedPreconditionError, messageOf, PodError, UnavailableError, UnimplementedError } from "../base/errors.ts";
 import type { ImageId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
-import type { ImageCommit, LayerCommit, LayerStage, PresentLayer } from "../storage/types.ts";
+import type { ImageCommit, LayerStage, PresentLayer } from "../storage/types.ts";
+import { beginArtifact, type PendingArtifact } from "./artifacts/artifact_pull.ts";
+import type { ArtifactLayout } from "./artifacts/layout.ts";
 import type { AuthFile } from "./auth/auth_file.ts";
 import { CredentialSource } from "./auth/credential_source.ts";
 import { type Credentials, registryKey } from "./auth/credentials.ts";
 import { sweepNamespacedAuth, takeNamespacedAuth } from "./auth/namespaced_auth.ts";
 import { certificateDirectories } from "./distribution/certificates.ts";
 import { proxySettings } from "./distribution/proxy.ts";
-import { type LayerKey, openLayerKeys } from "./encryption/layer_keys.ts";
-import { isEncrypted } from "./manifest/documents.ts";
+import { openLayerKeys } from "./encryption/layer_keys.ts";
+import { layerCommits, targets, warnOfPlatform } from "./layer_plan.ts";
 import { hostPlatform } from "./manifest/platform.ts";
 import { demandOf } from "./policy/policy.ts";
 import type { TrustDemand } from "./policy/requirement.ts";
@@ -18,19 +20,12 @@ import { dockerSubject } from "./policy/scopes.ts";
 import type { ImageTrust, TrustSettings } from "./policy/trust.ts";
 import type { PullTracker } from "./progress/pull_tracker.ts";
 import type { RunningPulls } from "./progress/running_pulls.ts";
-import type {
-  EndpointMessage,
-  LayerResult,
-  LayerTarget,
-  PullEndpoint,
-  PullJob,
-  ResolvedMessage,
-} from "./pull/protocol.ts";
+import type { EndpointMessage, LayerResult, PullEndpoint, PullJob, ResolvedMessage } from "./pull/protocol.ts";
 import type { PullHooks } from "./pull_client.ts";
 import { canonical, domainOf, type ImageReference, parseReference } from "./reference.ts";
 import { candidates, type Endpoint, endpointsOf } from "./registries/endpoints.ts";
 import type { RegistriesConfig, ShortNameMode } from "./registries/registries_conf.ts";
-import { type CheckedImage, checkLayers, checkResolved } from "./resolved_image.ts";
+import { type CheckedArtifact, type CheckedImage, checkLayers, checkResolved } from "./resolved_image.ts";
 
 const DEFAULT_KEYS_PATH = "/etc/crio/keys";
 
@@ -99,6 +94,8 @@ interface PullDeps {
   readonly trust: Pick<ImageTrust, "policyFor" | "job">;
   readonly log: Logger;
   readonly pulls: RunningPulls;
+  /** Absent: artifacts are refused. */
+  readonly artifacts?: ArtifactLayout;
 }
 
 /** Pulls images into a store. */
@@ -194,10 +191,16 @@ export class ImagePull {
     let present: readonly PresentLayer[] = [];
     let stage: LayerStage | undefined;
     let signatures: readonly Uint8Array[] = [];
+    let artifact: PendingArtifact | undefined;
     const plan: PullHooks["plan"] = async (resolved) => {
       signatures = resolved.signatures.map((signature) => Uint8Array.fromBase64(signature));
       warnOfSignatures(resolved, { job, log });
-      image = checkResolved(resolved, reference.digest);
+      const found = checkResolved(resolved, reference.digest);
+      if ("content" in found) {
+        artifact = stack.use(await this.#beginArtifact(found, { job, pull, endpoint: resolved.endpoint }));
+        return artifact.targets;
+      }
+      image = found;
       const keys = await openLayerKeys(image.layers, this.settings.decryptionKeysPath ?? DEFAULT_KEYS_PATH);
       present = await store.presentLayers(image.diffIds, { signal });
       const total = image.layers.length;
@@ -214,6 +217,12 @@ export class ImagePull {
       endpoint: (message) => this.#tell(job, message),
       progress: (progress) => pull.progress(progress),
     });
+    if (artifact !== undefined) {
+      pull.committing();
+      const id = await artifact.commit(canonical(reference), results);
+      log.info(`Pulled artifact: ${canonical(reference)}`, { id });
+      return id;
+    }
     if (image === undefined) throw new UnavailableError(`pull ${job.name}: the pull process said nothing`);
     const wanted = image.layers.map((_, i) => i).slice(present.length);
     const layers = layerCommits(image, { present, results: checkLayers(image, results, wanted) });
@@ -231,6 +240,22 @@ export class ImagePull {
     }, { signal });
     log.info(`Pulled image: ${reference.repository}@${digest}`, { id });
     return id;
+  }
+
+  async #beginArtifact(
+    found: CheckedArtifact,
+    { job, pull, endpoint }: { readonly job: PullJob; readonly pull: PullTracker; readonly endpoint: string },
+  ): Promise<PendingArtifact> {
+    const { artifacts, log } = this.deps;
+    const { artifactType, layers, config } = found.content;
+    if (artifacts === undefined) {
+      throw new UnimplementedError(`${job.name} is no container image but an artifact (${artifactType})`);
+    }
+    const pending = await beginArtifact(found, artifacts);
+    const imageBytes = [config, ...layers].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    pull.resolved({ endpoint, layers, present: pending.targets.length === 0 ? layers.length : 0, imageBytes });
+    log.info("Pulling artifact", { image: job.name, from: endpoint, type: artifactType, files: layers.length });
+    return pending;
   }
 
   #job(reference: ImageReference, endpoints: readonly PullEndpoint[]): Omit<PullJob, "platform" | "trust"> {
@@ -316,50 +341,6 @@ function imageBytes({ layers, config }: CheckedImage): number {
   return layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, config.length);
 }
 
-async function targets(
-  stage: LayerStage,
-  range: { readonly from: number; readonly count: number; readonly keys: ReadonlyMap<number, LayerKey> },
-): Promise<readonly LayerTarget[]> {
-  const list: LayerTarget[] = [];
-  for (let index = range.from; index < range.count; index++) {
-    const key = range.keys.get(index);
-    const directory = await stage.layerDirectory(index);
-    list.push({ index, directory, tarSplitPath: stage.tarSplitPath(index), ...(key === undefined ? {} : { key }) });
-  }
-  return list;
-}
-
-function layerCommits(
-  image: CheckedImage,
-  from: { readonly present: readonly PresentLayer[]; readonly results: ReadonlyMap<number, LayerResult> },
-): readonly LayerCommit[] {
-  return image.layers.flatMap((layer, index): LayerCommit[] => {
-    const diffId = image.diffIds[index];
-    const present = from.present[index];
-    const result = from.results.get(index);
-    if (diffId === undefined) return [];
-    // Others would take an encrypted blob's digest for leave to use the layer without its key.
-    const plainSize = present?.uncompressedSizeBytes ?? result?.uncompressedSizeBytes ?? 0;
-    const common = isEncrypted(layer)
-      ? { diffId, digest: diffId, compressedSizeBytes: plainSize }
-      : { diffId, digest: layer.digest, compressedSizeBytes: layer.sizeBytes };
-    if (present !== undefined) {
-      const uncompressedSizeBytes = present.uncompressedSizeBytes ?? 0;
-      return [{
-        ...common,
-        uncompressedSizeBytes,
-        compression: "none" as const,
-        source: { kind: "existing" as const },
-      }];
-    }
-    if (result === undefined) return [];
-    const { uncompressedSizeBytes, hasRootEntry, uids, gids, inodes } = result;
-    const compression = isEncrypted(layer) ? "none" : result.compression;
-    const source = { kind: "staged" as const, index, hasRootEntry, uids, gids, inodes };
-    return [{ ...common, uncompressedSizeBytes, compression, source }];
-  });
-}
-
 /** An image that needs no signature is pulled all the same. */
 function warnOfSignatures(
   { signatureFailure: reason }: ResolvedMessage,
@@ -369,16 +350,5 @@ function warnOfSignatures(
   log.warn("Signatures were not fetched: under a policy that asks for them the image has to be pulled again", {
     image: job.name,
     reason,
-  });
-}
-
-function warnOfPlatform(image: CheckedImage, context: { readonly job: PullJob; readonly log: Logger }): void {
-  const { os, architecture } = context.job.platform;
-  if ((image.os === os || image.os === "") && (image.architecture === architecture || image.architecture === "")) {
-    return;
-  }
-  context.log.warn("The image is for another platform than this node", {
-    image: context.job.name,
-    platform: `${image.os}/${image.architecture}`,
   });
 }

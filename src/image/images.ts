@@ -4,6 +4,7 @@ import type { Digest, ImageId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import { Singleflight } from "../base/singleflight.ts";
 import type { FilesystemUsage, StoredImage } from "../storage/types.ts";
+import type { ArtifactLayout } from "./artifacts/layout.ts";
 import { ImageDocuments } from "./image_documents.ts";
 import { ImagePull, type Puller, type PullRequest, type PullSettings, type PullStore } from "./image_pull.ts";
 import type { ImageConfig } from "./manifest/image_config.ts";
@@ -81,6 +82,8 @@ export interface ImagesDeps {
   readonly pulls?: RunningPulls;
   /** Whether a container of this daemon uses the image. */
   inUse(imageId: string): boolean;
+  /** Where artifacts go; absent: they are refused. */
+  readonly artifacts?: ArtifactLayout;
 }
 
 /** The images of this node: list, find, pull, remove. */
@@ -238,7 +241,7 @@ export class Images {
   }
 
   async #findStored(reference: string, options: Cancellable): Promise<StoredImage | undefined> {
-    for (const name of await this.#meanings(reference)) {
+    for (const name of await this.meanings(reference)) {
       const found = await this.deps.store.findImage(name, options);
       if (found !== undefined) return found;
     }
@@ -246,7 +249,7 @@ export class Images {
   }
 
   /** What a text may mean, in the order in which it is tried. An id that looks like a name is an id first. */
-  async #meanings(reference: string): Promise<readonly string[]> {
+  async meanings(reference: string): Promise<readonly string[]> {
     const hex = /^(?:sha256:)?([0-9a-f]{64})$/.exec(reference)?.[1];
     if (hex !== undefined) return [hex];
     const ids = /^[0-9a-f]{3,63}$/.test(reference) ? [reference] : [];
@@ -264,7 +267,7 @@ export class Images {
 
   /** What somebody who wrote this means by it, given the image that it is; empty for an id. */
   async #namesOf(stored: StoredImage, text: string): Promise<readonly ImageReference[]> {
-    const meanings = (await this.#meanings(text)).filter((meaning) => !stored.id.startsWith(meaning));
+    const meanings = (await this.meanings(text)).filter((meaning) => !stored.id.startsWith(meaning));
     const known = meanings.filter((name) => stored.names.includes(name) || stored.repoDigests.includes(name));
     return (known.length > 0 ? known : meanings.slice(0, 1)).map(parseReference);
   }

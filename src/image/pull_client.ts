@@ -12,6 +12,7 @@ import { systemAuthorities } from "./distribution/certificates.ts";
 import type { LayerProgress } from "./progress/pull_status.ts";
 import { LineChannel } from "./pull/line_channel.ts";
 import {
+  type BlobTarget,
   CHANNEL_FD,
   type EndpointMessage,
   type FailureMessage,
@@ -38,7 +39,7 @@ export interface PullClientOptions {
 export interface PullHooks {
   readonly signal: AbortSignal;
   /** Called once with what the registry has; answers which layers are wanted, and where. */
-  plan(resolved: ResolvedMessage): Promise<readonly LayerTarget[]>;
+  plan(resolved: ResolvedMessage): Promise<readonly (LayerTarget | BlobTarget)[]>;
   /** A place is asked, or has failed. */
   endpoint?(message: EndpointMessage): void;
   progress?(progress: LayerProgress): void;

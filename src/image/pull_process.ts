@@ -16,6 +16,7 @@ import { LineChannel } from "./pull/line_channel.ts";
 import type { LayerProgress } from "./progress/pull_status.ts";
 import { releaseMemory } from "./pull/release_memory.ts";
 import {
+  type BlobTarget,
   CHANNEL_FD,
   type FromProcess,
   type LayerResult,
@@ -93,7 +94,7 @@ class PullServer {
 
 /** One image on its way. */
 class RunningJob {
-  readonly plan = Promise.withResolvers<readonly LayerTarget[]>();
+  readonly plan = Promise.withResolvers<readonly (LayerTarget | BlobTarget)[]>();
   readonly #controller = new AbortController();
   #progress = new LayerCounts(0);
 
@@ -143,8 +144,9 @@ class RunningJob {
     });
     const attempts = new Attempts(job, (endpoint) => this.deps.answer({ type: "endpoint", id: this.id, endpoint }));
     const image = await resolveImage(job, { transports, attempts, signal });
-    const { diffIds } = parseConfigSummary(image.config, image.layers.length);
-    this.deps.unpackers.prepare(image.layers.reduce((total, layer) => total + layer.sizeBytes, 0));
+    const isImage = image.kind === "image";
+    const diffIds = isImage ? parseConfigSummary(image.config, image.layers.length).diffIds : [];
+    if (isImage) this.deps.unpackers.prepare(image.layers.reduce((total, layer) => total + layer.sizeBytes, 0));
     const signatures = await trustedSignatures(job, image, { transports, signal });
     this.deps.answer({ type: "resolved", id: this.id, resolved: { ...documentsOf(image), ...signatures } });
     const targets = await this.plan.promise;
@@ -165,7 +167,7 @@ class RunningJob {
   async #layers(work: {
     readonly image: ResolvedImage;
     readonly diffIds: ReturnType<typeof parseConfigSummary>["diffIds"];
-    readonly targets: readonly LayerTarget[];
+    readonly targets: readonly (LayerTarget | BlobTarget)[];
     readonly attempts: Attempts;
   }): Promise<LayerResult[]> {
     const { image, diffIds, targets, attempts } = work;
@@ -173,14 +175,13 @@ class RunningJob {
     const stop = new AbortController();
     const signal = AbortSignal.any([this.#controller.signal, stop.signal]);
     const places = new Semaphore(PARALLEL_LAYERS);
-    const one = async (target: LayerTarget): Promise<LayerResult> => {
+    const one = async (target: LayerTarget | BlobTarget): Promise<LayerResult> => {
       using _place = await places.acquire({ signal });
       const layer = image.layers[target.index];
-      const diffId = diffIds[target.index];
-      if (layer === undefined || diffId === undefined) throw new DataLossError(`there is no layer ${target.index}`);
+      if (layer === undefined) throw new DataLossError(`there is no layer ${target.index}`);
       const result = await pullLayerFrom(placesOf(layer, image), {
         layer,
-        diffId,
+        diffId: diffIds[target.index],
         target,
         unpack: this.deps.unpackers.choose(layer.sizeBytes),
         attempts,
@@ -191,7 +192,7 @@ class RunningJob {
       progress.finished.push(target.index);
       return result;
     };
-    const size = (target: LayerTarget): number => image.layers[target.index]?.sizeBytes ?? 0;
+    const size = (target: LayerTarget | BlobTarget): number => image.layers[target.index]?.sizeBytes ?? 0;
     const running = targets.toSorted((a, b) => size(b) - size(a)).map((target) =>
       one(target).catch((error: unknown) => {
         stop.abort(error);

@@ -2,7 +2,7 @@
 import { DataLossError } from "../base/errors.ts";
 import { type Digest, type ImageId, parseDigest, parseImageId } from "../base/ids.ts";
 import { digestOf, matchesDigest } from "./distribution/repository.ts";
-import { type Descriptor, parseManifest } from "./manifest/documents.ts";
+import { type ArtifactManifest, type Descriptor, type Manifest, parseManifest } from "./manifest/documents.ts";
 import { parseConfigSummary } from "./manifest/image_config.ts";
 import type { LayerResult, ResolvedMessage } from "./pull/protocol.ts";
 
@@ -23,11 +23,40 @@ export interface CheckedImage {
   readonly digest: Digest;
 }
 
+/** What is certainly no image. */
+export interface CheckedArtifact extends Pick<CheckedImage, "manifest" | "index" | "config" | "digest"> {
+  readonly content: ArtifactManifest;
+}
+
 /**
  * @param wanted the digest that was asked for, when the reference has one
  * @throws DataLossError when anything does not fit together
  */
-export function checkResolved(message: ResolvedMessage, wanted: Digest | undefined): CheckedImage {
+export function checkResolved(message: ResolvedMessage, wanted: Digest | undefined): CheckedImage | CheckedArtifact {
+  const { content, ...checked } = checkDocuments(message, wanted);
+  return content.kind === "artifact" ? { ...checked, content } : { ...checked, ...imageOf(checked.config, content) };
+}
+
+function imageOf(
+  config: Bytes,
+  content: Manifest & { readonly kind: "image" },
+): Omit<CheckedImage, keyof CheckedArtifact> {
+  const summary = parseConfigSummary(config, content.layers.length);
+  return {
+    id: parseImageId(digestOf(config, "sha256").slice("sha256:".length)),
+    layers: content.layers,
+    diffIds: summary.diffIds,
+    created: summary.created,
+    os: summary.os,
+    architecture: summary.architecture,
+  };
+}
+
+/** All digests fit: of the documents, to what was asked for, and to each other. */
+function checkDocuments(
+  message: ResolvedMessage,
+  wanted: Digest | undefined,
+): Omit<CheckedArtifact, "content"> & { readonly content: Exclude<Manifest, { readonly kind: "index" }> } {
   const top = message.index ?? message.manifest;
   const topBytes = Uint8Array.fromBase64(top);
   if (wanted !== undefined && !matchesDigest(topBytes, wanted)) {
@@ -39,25 +68,13 @@ export function checkResolved(message: ResolvedMessage, wanted: Digest | undefin
   const digest = index === undefined
     ? topDigest
     : memberDigest(index.bytes, { manifest: bytes, contentType: message.indexContentType ?? "" });
-  const manifest = parseManifest(bytes, message.manifestContentType);
-  if (manifest.kind !== "image") throw new DataLossError("the pull process gave an index in place of a manifest");
+  const content = parseManifest(bytes, message.manifestContentType);
+  if (content.kind === "index") throw new DataLossError("the pull process gave an index in place of a manifest");
   const config = Uint8Array.fromBase64(message.config);
-  if (!matchesDigest(config, manifest.config.digest)) {
-    throw new DataLossError(`the image configuration does not have the digest ${manifest.config.digest}`);
+  if (!matchesDigest(config, content.config.digest)) {
+    throw new DataLossError(`the image configuration does not have the digest ${content.config.digest}`);
   }
-  const summary = parseConfigSummary(config, manifest.layers.length);
-  return {
-    id: parseImageId(digestOf(config, "sha256").slice("sha256:".length)),
-    manifest: { digest, bytes },
-    ...(index === undefined ? {} : { index }),
-    config,
-    layers: manifest.layers,
-    diffIds: summary.diffIds,
-    created: summary.created,
-    os: summary.os,
-    architecture: summary.architecture,
-    digest: topDigest,
-  };
+  return { manifest: { digest, bytes }, ...(index === undefined ? {} : { index }), config, digest: topDigest, content };
 }
 
 /** The layers that were wanted, by index. @throws DataLossError when one is missing or is another */

@@ -192,9 +192,6 @@ const HOSTILE: ReadonlyArray<readonly [name: string, fault: Record<string, unkno
   ["no rootfs", { configDocument: { rootfs: null } }, /rootfs\.type/],
   ["an index and an image in one", { manifestDocument: { manifests: [] } }, /layers and manifests/],
   ["schema 1", { manifestDocument: { schemaVersion: 1 } }, /schema 1/],
-  ["an artifact", {
-    manifestDocument: { config: { mediaType: "application/x", digest: `sha256:${"0".repeat(64)}`, size: 2 } },
-  }, /no container image/],
   ["a bad digest", {
     manifestDocument: {
       layers: [{ mediaType: "application/vnd.oci.image.layer.v1.tar", digest: "sha256:../../etc", size: 1 }],

@@ -1,6 +1,8 @@
 /** A store, a pull process and a registry of one's own: what a pull needs. */
 import { deepEqual } from "node:assert/strict";
 import type { LogFields, Logger } from "../../src/base/logger.ts";
+import { Artifacts } from "../../src/image/artifacts/artifacts.ts";
+import { ImagesWithArtifacts } from "../../src/image/artifacts/images_with_artifacts.ts";
 import { Images, type ImagesOptions } from "../../src/image/images.ts";
 import { RunningPulls } from "../../src/image/progress/running_pulls.ts";
 import { PullClient } from "../../src/image/pull_client.ts";
@@ -13,6 +15,9 @@ const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 /** What a test pulls with. */
 export interface PullNode {
   readonly images: Images;
+  readonly artifacts: Artifacts;
+  /** Both, as the CRI sees them. */
+  readonly all: ImagesWithArtifacts;
   readonly store: Store;
   readonly client: PullClient;
   readonly registry: FakeRegistry;
@@ -27,6 +32,7 @@ export async function withNode(
   options: FakeRegistryOptions & {
     readonly images?: Partial<ImagesOptions>;
     readonly pulls?: RunningPulls;
+    readonly additionalArtifactStores?: readonly string[];
     readonly config?: (host: string) => string;
   },
   body: (node: PullNode) => Promise<void>,
@@ -48,6 +54,12 @@ export async function withNode(
     await Deno.writeTextFile(`${root}/policy.json`, `{"default":[{"type":"insecureAcceptAnything"}]}`);
     const used = new Set<string>();
     const pulls = options.pulls ?? new RunningPulls();
+    const deps = { log, inUse: (id: string): boolean => used.has(id) };
+    using artifacts = new Artifacts({
+      directory: `${graphRoot}/artifacts`,
+      additional: options.additionalArtifactStores ?? [],
+      pinnedImages: options.images?.pinnedImages ?? [],
+    }, deps);
     const images = new Images({
       registriesFile: `${root}/registries.conf`,
       registriesDirectory: `${root}/none`,
@@ -56,8 +68,9 @@ export async function withNode(
       retryBaseMs: 1,
       environment: { HOME: root },
       ...options.images,
-    }, { store, puller: client, pulls, log, inUse: (id) => used.has(id) });
-    await body({ images, store, client, registry, root, used, lines });
+    }, { store, puller: client, pulls, ...deps, artifacts: artifacts.own });
+    const all = new ImagesWithArtifacts({ images, artifacts, store });
+    await body({ images, artifacts, all, store, client, registry, root, used, lines });
   } finally {
     await unmount(`${graphRoot}/overlay`).catch(() => {});
     await Deno.remove(root, { recursive: true });

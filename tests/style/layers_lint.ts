@@ -34,6 +34,7 @@ export const RANK: Readonly<Record<string, number>> = {
   "pod_observers.ts": 7.2,
   "checkpoints.ts": 7,
   "open_store.ts": 7,
+  "open_images.ts": 7,
   "daemon.ts": 7.5,
   cli: 8,
 };

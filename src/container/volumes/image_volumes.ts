@@ -1,8 +1,9 @@
-import { atStage, messageOf, NotFoundError } from "../../base/errors.ts";
+import { atStage, FailedPreconditionError, messageOf, NotFoundError } from "../../base/errors.ts";
 import { type IdMaps, idMapText } from "../../base/id_maps.ts";
 import { parseImageId } from "../../base/ids.ts";
 import { KeyedMutex } from "../../base/keyed_mutex.ts";
 import type { Logger } from "../../base/logger.ts";
+import { NotAnImageError } from "../../image/artifacts/artifact.ts";
 import { bindMount, isMountPoint, unmount } from "../../linux/mount.ts";
 import { bindInRoot } from "../../linux/rooted.ts";
 import type { RecordStore } from "../../state/record_store.ts";
@@ -10,6 +11,7 @@ import type { ImageSource } from "../ports.ts";
 import type { Store } from "../../storage/store.ts";
 import type { PodUserNamespace } from "../user_namespace.ts";
 import type { ContainerRecord, MountRequest } from "../types.ts";
+import { type ArtifactFile, filesAt, mountPlaceholders } from "./artifact_mount.ts";
 
 /** What the store does for image volumes. */
 export interface ImageMounts {
@@ -21,9 +23,18 @@ export interface ImageMounts {
   unmountImage(id: string): Promise<void>;
 }
 
+/** Finds artifacts, for volumes of those. */
+export interface ArtifactSource {
+  /** @returns undefined when there is none with this id or name */
+  volume(reference: string): Promise<{ readonly id: string; readonly files: readonly ArtifactFile[] } | undefined>;
+}
+
 export interface ImageVolumeDeps {
   readonly records: RecordStore<ContainerRecord>;
   readonly images: ImageSource;
+  readonly artifacts: ArtifactSource;
+  /** `oci_artifact_mount_support`. */
+  readonly mountsArtifacts: boolean;
   readonly mounts: ImageMounts;
   /** Images are mounted at `<directory>/<image id>`, one mount for all containers. */
   readonly directory: string;
@@ -67,6 +78,8 @@ export function openImageVolumes(
 export interface OpenedImageVolume {
   readonly source: string;
   readonly imageId: string;
+  /** What is bound on its empty files. */
+  readonly files?: readonly ArtifactFile[];
 }
 
 /**
@@ -95,7 +108,9 @@ export class ImageVolumes {
     },
   ): Promise<OpenedImageVolume> {
     try {
-      const { id: imageId } = await this.deps.images.resolve(reference, { ...options, specified });
+      const found = await this.#find(reference, { ...options, specified });
+      if ("files" in found) return await this.#openArtifact(record.id, found, { ...options, subPath });
+      const { id: imageId } = found;
       const source = await this.#acquire(record.id, imageId, options);
       if (subPath === "") return { source, imageId };
       bindInRoot(source, subPath, options.place);
@@ -131,13 +146,73 @@ export class ImageVolumes {
     }
   }
 
+  /** The image that a reference means, else the artifact. */
+  async #find(
+    reference: string,
+    options: { readonly signal: AbortSignal; readonly specified: string; readonly namespace: string },
+  ): Promise<{ readonly id: string } | { readonly id: string; readonly files: readonly ArtifactFile[] }> {
+    const { images, artifacts, mountsArtifacts } = this.deps;
+    try {
+      const { id } = await images.resolve(reference, options);
+      return { id };
+    } catch (error) {
+      if (!(error instanceof NotFoundError) && !(error instanceof NotAnImageError)) throw error;
+      const artifact = await artifacts.volume(reference);
+      if (artifact === undefined) throw error;
+      if (mountsArtifacts) return artifact;
+      throw new FailedPreconditionError(
+        "it is an artifact, and this node mounts none: oci_artifact_mount_support is off",
+      );
+    }
+  }
+
+  /**
+   * The tree of the files' names, and the files to be bound on it: each is a mount of its own in the container, so what it
+   * has stays when the artifact is removed behind our back. Mounts below a mount would not do: runtimes leave them out in
+   * user namespaces.
+   */
+  async #openArtifact(
+    containerId: string,
+    { id, files }: { readonly id: string; readonly files: readonly ArtifactFile[] },
+    { subPath, place, signal }: { readonly subPath: string; readonly place: string; readonly signal: AbortSignal },
+  ): Promise<OpenedImageVolume> {
+    const found = filesAt(files, subPath);
+    const source = await this.#mountFor(
+      containerId,
+      { name: id, signal },
+      (target) => mountPlaceholders(target, files),
+    );
+    if ("path" in found) return { source: found.path, imageId: id };
+    if (subPath === "") return { source, imageId: id, files: found };
+    bindInRoot(source, subPath, place);
+    return { source: place, imageId: id, files: found };
+  }
+
   async #acquire(
     containerId: string,
     imageId: string,
     { signal, user }: { signal: AbortSignal; user: PodUserNamespace | undefined },
   ): Promise<string> {
-    const { directory, records, mounts, log } = this.deps;
+    const { mounts, log } = this.deps;
     const name = user === undefined ? imageId : `${imageId}${await markOf(user.maps)}`;
+    return await this.#mountFor(containerId, { name, signal }, async (target) => {
+      const mounted = await mounts.mountImage(imageId);
+      if (user === undefined) bindMount(mounted, target, { readonly: true });
+      else if (!await mounts.mountImageMapped(imageId, { target, userNamespace: user.path })) {
+        log.warn("the file system of the store cannot map ids: an image volume belongs to nobody", {
+          container: containerId,
+        });
+      }
+    });
+  }
+
+  /** The mount of that name, made if nobody has made it; the container counts as its user from now on. */
+  async #mountFor(
+    containerId: string,
+    { name, signal }: { readonly name: string; readonly signal: AbortSignal },
+    make: (target: string) => Promise<void>,
+  ): Promise<string> {
+    const { directory, records } = this.deps;
     const target = `${directory}/${name}`;
     using _lock = await this.#locks.acquire(name, { signal });
     await records.update(containerId, (now) => ({
@@ -145,14 +220,7 @@ export class ImageVolumes {
       imageVolumes: [...new Set([...now.imageVolumes ?? [], name])],
     }));
     await Deno.mkdir(target, { recursive: true, mode: 0o755 });
-    if (isMountPoint(target) === true) return target;
-    const mounted = await mounts.mountImage(imageId);
-    if (user === undefined) bindMount(mounted, target, { readonly: true });
-    else if (!await mounts.mountImageMapped(imageId, { target, userNamespace: user.path })) {
-      log.warn("the file system of the store cannot map ids: an image volume belongs to nobody", {
-        container: containerId,
-      });
-    }
+    if (isMountPoint(target) !== true) await make(target);
     return target;
   }
 

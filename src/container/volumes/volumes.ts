@@ -34,7 +34,8 @@ export interface Volumes {
 type Propagation = MountRequest["propagation"];
 
 interface Volume {
-  readonly mount: OciMount;
+  /** The first is the volume, the others lie in it. */
+  readonly mounts: readonly OciMount[];
   readonly reported: ReportedMount;
   readonly propagation: Propagation;
 }
@@ -53,7 +54,7 @@ export async function resolveVolumes(requests: readonly MountRequest[], context:
   }));
   const has = (kind: Propagation): boolean => volumes.some(({ propagation }) => propagation === kind);
   return {
-    mounts: volumes.map(({ mount }) => mount),
+    mounts: volumes.flatMap(({ mounts }) => mounts),
     reported: volumes.map(({ reported }) => reported),
     rootPropagation: has("bidirectional") ? "rshared" : has("hostToContainer") ? "rslave" : undefined,
   };
@@ -81,7 +82,7 @@ async function resolveVolume(
   const destination = cleanPath(containerPath);
   const options = bindOptions({ ...request, propagation });
   return {
-    mount: { destination, type: "bind", source: await mappedSource(request, { ...context, source }), options },
+    mounts: [{ destination, type: "bind", source: await mappedSource(request, { ...context, source }), options }],
     reported: { ...request, hostPath: source },
     propagation,
   };
@@ -99,10 +100,19 @@ async function mappedSource(
   return await mapIds({ source, maps: { uidMaps, gidMaps }, containerPath }, index);
 }
 
-function imageVolume(request: MountRequest, { source, imageId }: OpenedImageVolume): Volume {
+function imageVolume(request: MountRequest, { source, imageId, files = [] }: OpenedImageVolume): Volume {
   const options = bindOptions({ ...request, readonly: true, propagation: "private", recursiveReadOnly: false });
+  const destination = cleanPath(request.containerPath);
   return {
-    mount: { destination: cleanPath(request.containerPath), type: "bind", source, options },
+    mounts: [
+      { destination, type: "bind", source, options },
+      ...files.map(({ name, path }) => ({
+        destination: `${destination}/${name}`,
+        type: "bind",
+        source: path,
+        options,
+      })),
+    ],
     reported: { ...request, imageId },
     propagation: "private",
   };

@@ -1,12 +1,15 @@
 /** One layer from the first endpoint that gives the right bytes. */
-import { PodError } from "../../base/errors.ts";
+import { DataLossError, PodError } from "../../base/errors.ts";
+import type { Digest } from "../../base/ids.ts";
 import { BlobReader, type BlobSource } from "../distribution/blob_reader.ts";
 import { foreignSources } from "../distribution/foreign_urls.ts";
 import type { Descriptor } from "../manifest/documents.ts";
+import type { ByteReader } from "../distribution/transport.ts";
 import type { Asked, Attempts } from "./attempts.ts";
+import { writeBlob } from "./blob_file.ts";
 import { DecryptingReader } from "./decrypting_reader.ts";
 import { CountedReader, type LayerJob, pullLayer } from "./layer.ts";
-import type { LayerResult } from "./protocol.ts";
+import type { BlobTarget, LayerResult, LayerTarget } from "./protocol.ts";
 import type { ImagePlace, ResolvedImage } from "./resolve.ts";
 
 /** Where a layer can be had. */
@@ -15,8 +18,12 @@ export interface LayerPlace {
   readonly source: BlobSource;
 }
 
-export interface SourcedLayer extends Omit<LayerJob, "source" | "digest" | "unpacking"> {
+export interface SourcedLayer extends Omit<LayerJob, "source" | "digest" | "unpacking" | "target" | "diffId"> {
   readonly layer: Descriptor;
+  /** Where it goes: a file of an artifact stays what it is. */
+  readonly target: LayerTarget | BlobTarget;
+  /** Undefined: it has none, or the image names too few. */
+  readonly diffId: Digest | undefined;
   readonly attempts: Attempts;
   /** Compressed bytes that came; negative when they were thrown away. */
   downloading(bytes: number): void;
@@ -48,7 +55,7 @@ export async function pullLayerFrom(
   places: readonly [LayerPlace, ...LayerPlace[]],
   job: SourcedLayer,
 ): Promise<LayerResult> {
-  const { layer, attempts, signal, target } = job;
+  const { attempts, signal, target } = job;
   let rest = places;
   for (;;) {
     const reader = readerOf(rest, job);
@@ -57,13 +64,12 @@ export async function pullLayerFrom(
       downloaded += bytes;
       job.downloading(bytes);
     });
-    const source = target.key === undefined ? counted : new DecryptingReader(counted, target.key);
     const unpacking = (bytes: number): void => {
       unpacked += bytes;
       job.unpacking(bytes);
     };
     try {
-      return await pullLayer({ ...job, digest: layer.digest, source, unpacking });
+      return await deliver(counted, { ...job, unpacking });
     } catch (error) {
       signal.throwIfAborted();
       const [first, second, ...others] = rest;
@@ -78,9 +84,23 @@ export async function pullLayerFrom(
       rest = [second, ...others];
       job.downloading(-downloaded);
       job.unpacking(-unpacked);
-      await empty(target.directory);
+      if ("blobPath" in target) await Deno.remove(target.blobPath);
+      else await empty(target.directory);
     }
   }
+}
+
+async function deliver(from: ByteReader, job: SourcedLayer): Promise<LayerResult> {
+  const { layer: { digest, sizeBytes }, target, diffId } = job;
+  if ("blobPath" in target) {
+    await writeBlob(from, target.blobPath);
+    const nothing = { hasRootEntry: false, uids: [], gids: [], inodes: 1 };
+    const result = { index: target.index, diffId: digest, uncompressedSizeBytes: sizeBytes };
+    return { ...result, compression: "none", ...nothing };
+  }
+  if (diffId === undefined) throw new DataLossError(`there is no diff ID of layer ${target.index}`);
+  const source = target.key === undefined ? from : new DecryptingReader(from, target.key);
+  return await pullLayer({ ...job, digest, diffId, target, source });
 }
 
 function readerOf(places: readonly [LayerPlace, ...LayerPlace[]], job: SourcedLayer): BlobReader {

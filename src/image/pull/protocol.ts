@@ -73,6 +73,13 @@ export interface LayerTarget {
   readonly key?: LayerKey;
 }
 
+/** Where a file of an artifact goes. */
+export interface BlobTarget {
+  readonly index: number;
+  /** Not there yet, in a directory that is. */
+  readonly blobPath: string;
+}
+
 /** What was found in the registry, in base64. */
 export interface ResolvedMessage {
   readonly manifest: string;
@@ -119,7 +126,7 @@ export interface FailureMessage {
 export type ToProcess =
   | { readonly type: "pull"; readonly id: number; readonly job: PullJob }
   | { readonly type: "verify"; readonly id: number; readonly job: VerifyJob }
-  | { readonly type: "plan"; readonly id: number; readonly layers: readonly LayerTarget[] }
+  | { readonly type: "plan"; readonly id: number; readonly layers: readonly (LayerTarget | BlobTarget)[] }
   | { readonly type: "cancel"; readonly id: number };
 
 export type FromProcess =

@@ -12,6 +12,7 @@ import type { PullEndpoint, PullJob } from "./protocol.ts";
 
 /** An image that was found. */
 export interface ResolvedImage {
+  readonly kind: "image" | "artifact";
   readonly manifest: FetchedManifest;
   readonly index?: FetchedManifest;
   readonly config: Uint8Array<ArrayBuffer>;
@@ -26,6 +27,8 @@ export interface ImagePlace {
   readonly repository: Repository;
 }
 
+/** The configuration of most artifacts; not every registry has been given it. */
+const EMPTY_OBJECT = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 /** A place that another one follows has this long for its first answer. */
 const FIRST_ANSWER_MS = 20_000;
 
@@ -102,13 +105,11 @@ async function resolveAt(
 async function withConfig(
   manifest: Manifest & { readonly kind: "image" | "artifact" },
   from: { readonly repository: Repository; readonly signal: AbortSignal },
-): Promise<{ config: Uint8Array<ArrayBuffer>; layers: readonly Descriptor[] }> {
-  if (manifest.kind === "artifact") {
-    throw new UnimplementedError(
-      `it is no container image but an artifact of ${JSON.stringify(manifest.artifactType)}`,
-    );
-  }
-  return { config: await from.repository.document(manifest.config, from.signal), layers: manifest.layers };
+): Promise<Pick<ResolvedImage, "kind" | "config" | "layers">> {
+  const config = manifest.config.digest === EMPTY_OBJECT
+    ? new TextEncoder().encode("{}")
+    : await from.repository.document(manifest.config, from.signal);
+  return { kind: manifest.kind, config, layers: manifest.layers };
 }
 
 /** What a failure says over the socket. */

@@ -41,6 +41,8 @@ async function withVolumes(body: (bench: Bench) => Promise<void>): Promise<void>
     const counts = new Map<string, number>();
     const count = (id: string, change: number): void => void counts.set(id, (counts.get(id) ?? 0) + change);
     const volumes = new ImageVolumes({
+      artifacts: { volume: () => Promise.resolve(undefined) },
+      mountsArtifacts: true,
       records,
       images: {
         resolve: (reference) => {

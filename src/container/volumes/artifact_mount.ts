@@ -1,0 +1,53 @@
+import { NotFoundError } from "../../base/errors.ts";
+import { bindMount, isMountPoint, mount, unmount } from "../../linux/mount.ts";
+
+/** A file of an artifact and where it is on the host. */
+export interface ArtifactFile {
+  /** Relative, checked: no `.`, `..` or absolute name, and no file is another's directory. */
+  readonly name: string;
+  readonly path: string;
+}
+
+/** Directories and empty files of a tmpfs take no data pages; this is for its root. */
+const SIZE = "size=64k";
+
+/**
+ * Mounts a read-only tree of empty files at `target`, on which the runtime binds the real ones. It appears at once, so that a
+ * crash leaves nothing that looks complete.
+ *
+ * @throws ErrnoError
+ */
+export async function mountPlaceholders(target: string, files: readonly ArtifactFile[]): Promise<void> {
+  const staging = `${target}.new`;
+  await Deno.mkdir(staging, { recursive: true, mode: 0o755 });
+  if (isMountPoint(staging) !== false) await unmount(staging, { detach: true });
+  const inodes = 2 + files.reduce((sum, { name }) => sum + name.split("/").length, 0);
+  const data = `mode=0755,${SIZE},nr_inodes=${inodes}`;
+  mount({ source: "crio-artifact", target: staging, filesystem: "tmpfs", data });
+  try {
+    for (const { name } of files) {
+      const place = `${staging}/${name}`;
+      await Deno.mkdir(place.slice(0, place.lastIndexOf("/")), { recursive: true, mode: 0o755 });
+      await Deno.writeFile(place, new Uint8Array(0), { createNew: true, mode: 0o444 });
+    }
+    bindMount(staging, target, { readonly: true });
+  } finally {
+    await unmount(staging, { detach: true });
+    await Deno.remove(staging).catch(() => {});
+  }
+}
+
+/**
+ * What lies at a path of the volume: one file, or the files of a directory under their names from there on.
+ *
+ * @throws NotFoundError
+ */
+export function filesAt(files: readonly ArtifactFile[], subPath: string): ArtifactFile | readonly ArtifactFile[] {
+  const path = subPath.split("/").filter((part) => part !== "" && part !== ".").join("/");
+  if (path === "") return files;
+  const file = files.find(({ name }) => name === path);
+  if (file !== undefined) return file;
+  const below = files.filter(({ name }) => name.startsWith(`${path}/`));
+  if (below.length === 0) throw new NotFoundError("path of the artifact", subPath);
+  return below.map((one) => ({ ...one, name: one.name.slice(path.length + 1) }));
+}

@@ -1,0 +1,125 @@
+import { NotFoundError } from "../../base/errors.ts";
+import type { ImageId } from "../../base/ids.ts";
+import type { PullRequest } from "../image_pull.ts";
+import type { ContainerImage, FilesystemUse, ImageInfo, Images, ImageStore } from "../images.ts";
+import { type Artifact, NotAnImageError } from "./artifact.ts";
+import type { Artifacts, VolumeFile } from "./artifacts.ts";
+
+interface Cancellable {
+  readonly signal?: AbortSignal;
+}
+
+export interface ImagesWithArtifactsDeps {
+  readonly images: Images;
+  readonly artifacts: Artifacts;
+  readonly store: Pick<ImageStore, "findImage" | "removeNames">;
+}
+
+/** What the CRI sees: images, and artifacts as if they were images. A name is either's; an image comes first. */
+export class ImagesWithArtifacts {
+  constructor(private readonly deps: ImagesWithArtifactsDeps) {}
+
+  async list(options: Cancellable = {}): Promise<readonly ImageInfo[]> {
+    const { images, artifacts } = this.deps;
+    const [listed, others] = await Promise.all([images.list(options), artifacts.list()]);
+    return others.length === 0 ? listed : [...listed, ...others.map((one) => artifacts.info(one))];
+  }
+
+  /** See {@link Images.find}. */
+  async find(reference: string, options: Cancellable = {}): Promise<ImageInfo | undefined> {
+    const image = await this.deps.images.find(reference, options);
+    if (image !== undefined) return image;
+    const artifact = await this.artifact(reference);
+    return artifact === undefined ? undefined : this.deps.artifacts.info(artifact);
+  }
+
+  /** The artifact that an id, an id prefix or a name means. */
+  async artifact(reference: string): Promise<Artifact | undefined> {
+    return await this.deps.artifacts.find(await this.deps.images.meanings(reference));
+  }
+
+  /** See {@link Images.resolve}. @throws FailedPreconditionError for an artifact: no container is made of one */
+  async resolve(
+    reference: string,
+    options: Cancellable & { readonly specified?: string; readonly namespace?: string } = {},
+  ): Promise<ContainerImage> {
+    try {
+      return await this.deps.images.resolve(reference, options);
+    } catch (error) {
+      const artifact = error instanceof NotFoundError ? await this.artifact(reference) : undefined;
+      if (artifact === undefined) throw error;
+      throw new NotAnImageError(
+        `${reference} is an artifact (${artifact.manifest.artifactType}), no container image: mount it as a volume`,
+        { cause: error },
+      );
+    }
+  }
+
+  /**
+   * The files of an artifact that a volume shows.
+   *
+   * @returns undefined when there is no such artifact
+   * @throws see {@link Artifacts.volumeFiles}
+   */
+  async volume(
+    reference: string,
+  ): Promise<{ readonly id: ImageId; readonly files: readonly VolumeFile[] } | undefined> {
+    const artifact = await this.artifact(reference);
+    if (artifact === undefined) return undefined;
+    return { id: artifact.id, files: await this.deps.artifacts.volumeFiles(artifact) };
+  }
+
+  /** See {@link Images.pull}. The name that was asked for is taken from an artifact or image that had it. */
+  async pull(request: PullRequest, options: Cancellable = {}): Promise<ImageId> {
+    const { images, artifacts, store } = this.deps;
+    const id = await images.pull(request, options);
+    const all = await artifacts.list();
+    if (all.length === 0) return id;
+    const names = await images.meanings(request.image);
+    if (all.some((one) => one.id === id)) {
+      for (const name of names) {
+        const image = await store.findImage(name, options);
+        if (image !== undefined && image.names.includes(name)) await store.removeNames(image.id, [name], options);
+      }
+    } else if (all.some((one) => one.names.some((name) => names.includes(name)))) {
+      await artifacts.own.remove((entry) => names.includes(entry.name));
+    }
+    return id;
+  }
+
+  /** See {@link Images.remove} and {@link Artifacts.remove}. */
+  async remove(reference: string, options: Cancellable = {}): Promise<void> {
+    const { images, artifacts } = this.deps;
+    if (await images.find(reference, options) !== undefined) return await images.remove(reference, options);
+    const meanings = await images.meanings(reference);
+    const artifact = await artifacts.find(meanings);
+    if (artifact !== undefined) await artifacts.remove(artifact, meanings);
+  }
+
+  /** Artifacts lie beside the layers and count with them. */
+  async fsInfo(): Promise<
+    { readonly images: readonly FilesystemUse[]; readonly containers: readonly FilesystemUse[] }
+  > {
+    const [use, all] = await Promise.all([this.deps.images.fsInfo(), this.deps.artifacts.list()]);
+    const own = all.filter(({ readOnly }) => !readOnly);
+    const [first, ...rest] = use.images;
+    if (own.length === 0 || first === undefined) return use;
+    const bytes = own.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const files = own.reduce((sum, { manifest }) => sum + manifest.layers.length + 2, 0);
+    const more = { ...first, usedBytes: first.usedBytes + bytes, inodesUsed: first.inodesUsed + files };
+    const sameMount = ({ mountpoint }: FilesystemUse): boolean => mountpoint === first.mountpoint;
+    return { images: [more, ...rest], containers: use.containers.map((one) => sameMount(one) ? more : one) };
+  }
+
+  /** See {@link Images.config}; of an artifact its manifest's content. */
+  async config(reference: string, options: Cancellable = {}): Promise<unknown> {
+    try {
+      return await this.deps.images.config(reference, options);
+    } catch (error) {
+      const artifact = error instanceof NotFoundError ? await this.artifact(reference) : undefined;
+      if (artifact === undefined) throw error;
+      const { artifactType, config, layers } = artifact.manifest;
+      return { artifactType, config, layers, annotations: artifact.annotations };
+    }
+  }
+}

@@ -1,0 +1,24 @@
+/** Images and artifacts of this node as one, from the configuration. */
+import type { Logger } from "./base/logger.ts";
+import type { Config } from "./config/schema.ts";
+import { Artifacts } from "./image/artifacts/artifacts.ts";
+import { ImagesWithArtifacts } from "./image/artifacts/images_with_artifacts.ts";
+import { Images, type ImagesDeps, type ImagesOptions } from "./image/images.ts";
+
+/** @returns what the CRI sees; disposing closes the artifact stores' locks */
+export async function openImages(
+  config: Config,
+  options: ImagesOptions,
+  deps: Omit<ImagesDeps, "artifacts"> & { readonly log: Logger },
+): Promise<ImagesWithArtifacts & Disposable> {
+  const artifacts = new Artifacts({
+    directory: `${config.crio.root}/artifacts`,
+    additional: config.runtime.additionalArtifactStores,
+    pinnedImages: options.pinnedImages ?? [],
+  }, deps);
+  await artifacts.own.sweep();
+  const images = new Images(options, { ...deps, artifacts: artifacts.own });
+  return Object.assign(new ImagesWithArtifacts({ images, artifacts, store: deps.store }), {
+    [Symbol.dispose]: (): void => artifacts[Symbol.dispose](),
+  });
+}
