@@ -50,9 +50,13 @@ const OIDC = { oidcIssuer: "https://issuer.example", emails: ["dev@example.com"]
 const WITHOUT_TIME = ROWS.filter((row) => row !== "expired certificate" && row !== "missing transparency entry");
 
 /** An image of its own, so that nothing of another row can be taken for it. */
-export function addImage(node: PullNode, name: string): StoredImage & { readonly name: string } {
+export function addImage(
+  node: PullNode,
+  name: string,
+  compression: "gzip" | "none" = "gzip",
+): StoredImage & { readonly name: string } {
   const layer = buildTar([{ name: "row", body: name }]);
-  return { ...node.registry.addImage({ name, tag: "1", layers: [layer] }), name };
+  return { ...node.registry.addImage({ name, tag: "1", layers: [layer], compression }), name };
 }
 
 /** Tells the node and skopeo where signatures are: a directory, and the registry itself. */
