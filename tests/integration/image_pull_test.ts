@@ -1,6 +1,7 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { parseImageId } from "../../src/base/ids.ts";
 import type { PodError } from "../../src/base/errors.ts";
+import { RunningPulls } from "../../src/image/progress/running_pulls.ts";
 import { openLibraries } from "../../src/linux/warm_up.ts";
 import { FakeRegistry } from "../fakes/registry.ts";
 import { buildTar } from "../fakes/tar.ts";
@@ -229,7 +230,10 @@ Deno.test("pull() refuses a corrupt layer and survives an interrupted one", asyn
 });
 
 Deno.test("a pull that is cancelled leaves nothing, and the process goes on", async () => {
-  await withNode({}, async ({ images, registry, client, root, store }) => {
+  const pulls = new RunningPulls();
+  await withNode({ pulls }, async ({ images, registry, client, root, store }) => {
+    const ended = Promise.withResolvers<void>();
+    using _watch = pulls.watch((id) => pulls.find(id)?.stage !== "failed" || ended.resolve());
     const built = registry.addImage({ name: "app", layers: LAYERS });
     const { promise: reached, resolve: reach } = Promise.withResolvers<void>();
     registry.fail({
@@ -249,6 +253,8 @@ Deno.test("a pull that is cancelled leaves nothing, and the process goes on", as
     controller.abort(new Error("the client went away"));
     await rejects(pulling, /went away/);
     registry.clearFaults();
+    // The caller is not kept until everything is gone.
+    await ended.promise;
     await store.settle();
     await isClean(root);
     ok(await images.pull({ image: built.reference }));

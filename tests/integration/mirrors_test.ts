@@ -78,7 +78,7 @@ const ROWS: readonly Row[] = [
   {
     name: "plain HTTP where TLS is wanted",
     insecure: false,
-    reason: /does not speak TLS|tls handshake|connection|closed|reset/i,
+    reason: /may not speak TLS; if plain HTTP is wanted, give it insecure = true/,
     kind: "unavailable",
   },
   {

@@ -145,6 +145,10 @@ function classify(text: string, host: string): { kind: ErrorKind; retriable: boo
     const remedy = ": it does not speak TLS; if plain HTTP is wanted, give it insecure = true in registries.conf";
     return { kind: "unavailable", retriable: false, remedy };
   }
+  if (/handshake eof/i.test(text)) {
+    const remedy = ": it may not speak TLS; if plain HTTP is wanted, give it insecure = true in registries.conf";
+    return { kind: "unavailable", retriable: true, remedy };
+  }
   if (/refused|dns error|lookup address|unreachable|ENOTFOUND|ETIMEDOUT|timed out|no route/i.test(text)) {
     return { kind: "registry_unavailable", retriable: true };
   }
