@@ -18,6 +18,7 @@ import { demandOf } from "./policy/policy.ts";
 import type { TrustDemand } from "./policy/requirement.ts";
 import { dockerSubject } from "./policy/scopes.ts";
 import type { ImageTrust, TrustSettings } from "./policy/trust.ts";
+import { LayerClaims } from "./layer_claims.ts";
 import type { PullTracker } from "./progress/pull_tracker.ts";
 import type { RunningPulls } from "./progress/running_pulls.ts";
 import type { EndpointMessage, LayerResult, PullEndpoint, PullJob, ResolvedMessage } from "./pull/protocol.ts";
@@ -101,6 +102,7 @@ interface PullDeps {
 /** Pulls images into a store. */
 export class ImagePull {
   readonly #credentials: CredentialSource;
+  readonly #claims = new LayerClaims();
   #swept: Promise<void> | undefined;
 
   constructor(private readonly settings: PullSettings, private readonly deps: PullDeps) {
@@ -202,7 +204,13 @@ export class ImagePull {
       }
       image = found;
       const keys = await openLayerKeys(image.layers, this.settings.decryptionKeysPath ?? DEFAULT_KEYS_PATH);
-      present = await store.presentLayers(image.diffIds, { signal });
+      const { diffIds } = image;
+      stack.use(
+        await this.#claims.claim(diffIds, async () => {
+          present = await store.presentLayers(diffIds, { signal });
+          return present.length;
+        }, { signal, onWait: () => pull.waiting() }),
+      );
       const total = image.layers.length;
       pull.resolved({ ...image, endpoint: resolved.endpoint, present: present.length, imageBytes: imageBytes(image) });
       log.info("Pulling image", { image: job.name, from: resolved.endpoint, layers: total, present: present.length });

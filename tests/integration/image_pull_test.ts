@@ -71,6 +71,33 @@ Deno.test("concurrent pulls of one image join; with other credentials they do no
   });
 });
 
+Deno.test("concurrent pulls of images with a common layer download it once", async () => {
+  await withNode({}, async ({ images, registry }) => {
+    const built = ["one", "two", "three"].map((name) =>
+      registry.addImage({ name, layers: [...LAYERS, file(name, name)], config: { Cmd: [name] } })
+    );
+    const shared = built[0]?.layers[0]?.digest ?? "";
+    registry.fail({ path: shared, nth: 1, effect: { kind: "slow", bytesPerSecond: 200 } });
+    const ids = await Promise.all(built.map(({ reference }) => images.pull({ image: reference })));
+    equal(new Set(ids).size, 3);
+    equal(registry.requestsTo("registry", `/blobs/${shared}`).length, 1);
+    equal(registry.requestsTo("registry", "/blobs/").length, 8, "configurations, two common layers, one more each");
+  });
+});
+
+Deno.test("a pull takes over the common layer of one that fails", async () => {
+  await withNode({}, async ({ images, registry }) => {
+    const broken = registry.addImage({ name: "one", layers: [...LAYERS, file("one", "1")], config: { Cmd: ["one"] } });
+    const sound = registry.addImage({ name: "two", layers: [...LAYERS, file("two", "2")], config: { Cmd: ["two"] } });
+    registry.fail({ path: `/one/blobs/${broken.layers[2]?.digest}`, effect: { kind: "status", status: 404 } });
+    const [failed, id] = await Promise.allSettled([
+      images.pull({ image: broken.reference }),
+      images.pull({ image: sound.reference }),
+    ]);
+    deepEqual([failed.status, id.status], ["rejected", "fulfilled"]);
+  });
+});
+
 Deno.test("pull() takes the host's platform of an index and keeps both digests", async () => {
   await withNode({}, async ({ images, registry }) => {
     const own = { os: "linux", architecture: Deno.build.arch === "aarch64" ? "arm64" : "amd64" };

@@ -1,6 +1,6 @@
 /** What is told of a pull while it runs, and shortly after. */
-/** `looking`: registries are asked for the manifest. `committing`: everything is here, the store records it. */
-export type PullStage = "looking" | "downloading" | "committing" | "done" | "failed";
+/** `looking`: registries are asked for the manifest. `waiting`: another pull has layers of this image in hand. `committing`: everything is here, the store records it. */
+export type PullStage = "looking" | "waiting" | "downloading" | "committing" | "done" | "failed";
 export type LayerState = "waiting" | "downloading" | "unpacking" | "done" | "present";
 
 export interface LayerStatus {

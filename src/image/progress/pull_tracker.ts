@@ -49,6 +49,13 @@ export class PullTracker {
     return this.#endedMs === undefined ? undefined : performance.now() - this.#endedMs;
   }
 
+  /** Another pull unpacks layers of this image: that one's progress is watched, not this one's. */
+  waiting(): void {
+    clearTimeout(this.#timer);
+    this.#stage = "waiting";
+    this.changed();
+  }
+
   /**
    * The manifest is known.
    *
