@@ -9,7 +9,7 @@ import { ImageDocuments } from "./image_documents.ts";
 import { ImagePull, type Puller, type PullRequest, type PullSettings, type PullStore } from "./image_pull.ts";
 import type { ImageConfig } from "./manifest/image_config.ts";
 import { pinnedMatcher } from "./pinned.ts";
-import { ImageTrust, type TrustStore, type Verifier } from "./policy/trust.ts";
+import { ImageTrust, type TrustDeps, type TrustStore, type Verifier } from "./policy/trust.ts";
 import { RunningPulls } from "./progress/running_pulls.ts";
 import { canonical, type ImageReference, isShortName, parseReference, pullTarget, withDigest } from "./reference.ts";
 import { candidates } from "./registries/endpoints.ts";
@@ -74,7 +74,7 @@ export interface ImagesOptions extends PullSettings {
   readonly pinnedImages?: readonly string[];
 }
 
-export interface ImagesDeps {
+export interface ImagesDeps extends Pick<TrustDeps, "originsOf"> {
   readonly store: ImageStore;
   readonly puller: Puller & Verifier;
   readonly log: Logger;

@@ -4,7 +4,7 @@ import type { Digest, ImageId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import { parseManifest } from "../manifest/documents.ts";
 import type { TrustJob, VerifyJob } from "../pull/protocol.ts";
-import { canonical, type ImageReference, parseReference } from "../reference.ts";
+import { type ImageReference, parseReference } from "../reference.ts";
 import { matchesDigest } from "../distribution/repository.ts";
 import type { Policy } from "./parse_policy.ts";
 import {
@@ -16,7 +16,7 @@ import {
   systemPolicyFile,
 } from "./policy.ts";
 import type { TrustDemand } from "./requirement.ts";
-import { dockerSubject } from "./scopes.ts";
+import { dockerSubject, type PolicySubject } from "./scopes.ts";
 
 export interface TrustSettings {
   /** `signature_policy`. Default: the home directory's policy, else the one in /etc/containers. */
@@ -49,6 +49,17 @@ export interface KeptImage {
   readonly digests: readonly Digest[];
 }
 
+export interface TrustDeps {
+  readonly store: TrustStore;
+  readonly verifier: Verifier;
+  readonly log: Logger;
+  /**
+   * Files and directories of this node that an image was taken from, as the policy knows them: what it says of one of them
+   * counts as well as what it says of the image's name. Default: none.
+   */
+  originsOf?(id: ImageId): readonly PolicySubject[];
+}
+
 /** Policies that are kept: one of the node, and some of namespaces. */
 const MAX_KEPT = 64;
 
@@ -59,7 +70,7 @@ export class ImageTrust {
 
   constructor(
     private readonly settings: TrustSettings,
-    private readonly deps: { readonly store: TrustStore; readonly verifier: Verifier; readonly log: Logger },
+    private readonly deps: TrustDeps,
   ) {}
 
   /**
@@ -100,14 +111,16 @@ export class ImageTrust {
   ): Promise<void> {
     const policy = await this.policyFor(options.namespace);
     if (acceptsEverything(policy)) return;
-    const names = options.meant.length > 0 ? options.meant : image.names.map((name) => parseReference(name));
+    const names = options.meant.length > 0 ? options.meant : image.names.flatMap((name) => referenceIn(name) ?? []);
+    // What it is called comes last: the reason that is given is that of the last.
+    const subjects = [...this.deps.originsOf?.(image.id) ?? [], ...names.toReversed().map(dockerSubject)];
     let failure: PodError = new PolicyError(
       `image ${image.id} has no name by which the policy ${policy.file} could be asked: ask for it by name`,
     );
-    for (const name of names) {
+    for (const subject of subjects) {
       try {
-        const demand = demandOf(policy, dockerSubject(name));
-        if (demand !== undefined) await this.#meet(demand, { image, name, signal: options.signal });
+        const demand = demandOf(policy, subject);
+        if (demand !== undefined) await this.#meet(demand, { image, subject, signal: options.signal });
         return;
       } catch (error) {
         options.signal.throwIfAborted();
@@ -120,11 +133,12 @@ export class ImageTrust {
 
   async #meet(
     demand: TrustDemand,
-    subject: { readonly image: KeptImage; readonly name: ImageReference; readonly signal: AbortSignal },
+    asked: { readonly image: KeptImage; readonly subject: PolicySubject; readonly signal: AbortSignal },
   ): Promise<void> {
-    const { image, name, signal } = subject;
-    if (name.digest !== undefined && !image.digests.includes(name.digest)) {
-      throw new PolicyError(`image ${image.id} is not ${canonical(name)}: pull that again`);
+    const { image, subject, signal } = asked;
+    const digest = subject.reference?.digest;
+    if (digest !== undefined && !image.digests.includes(digest)) {
+      throw new PolicyError(`image ${image.id} is not ${subject.name}: pull that again`);
     }
     const manifests: VerifyJob["manifests"][number][] = [];
     for (const digest of image.digests) {
@@ -133,8 +147,6 @@ export class ImageTrust {
       const signatures = await this.deps.store.imageSignatures(image.id, digest);
       manifests.push({ manifest: manifest.toBase64(), signatures: signatures.map((one) => one.toBase64()) });
     }
-    // Those that are signed first: the reason that is given is that of the last.
-    manifests.sort((a, b) => a.signatures.length - b.signatures.length).reverse();
     const signed = manifests.filter(({ signatures }) => signatures.length > 0);
     await this.deps.verifier.verify({ demand, manifests: signed.length > 0 ? signed : manifests }, { signal });
     this.deps.log.debug("The signatures of an image were checked again", { image: demand.name, policy: demand.rule });
@@ -164,6 +176,15 @@ export class ImageTrust {
     if (this.#policies.size >= MAX_KEPT) this.#policies.clear();
     this.#policies.set(file, { stamp, policy });
     return policy;
+  }
+}
+
+/** Names in a shared store are other programs' as well. */
+function referenceIn(name: string): ImageReference | undefined {
+  try {
+    return parseReference(name);
+  } catch {
+    return undefined;
   }
 }
 
