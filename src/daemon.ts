@@ -66,6 +66,7 @@ import { CdiRegistry } from "./security/cdi/registry.ts";
 import { createStatusHandler } from "./status/handler.ts";
 import type { Store } from "./storage/store.ts";
 import { openImages } from "./open_images.ts";
+import { CleanShutdown } from "./clean_shutdown.ts";
 import { openStore } from "./open_store.ts";
 
 /** What the daemon gets besides its configuration. */
@@ -118,7 +119,10 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   stack.use(holdLock(`${places.records}/lock`));
   // What an exec or a killed monitor leaves behind is reaped at once; PID 1 may take its time.
   stack.use(adoptOrphans());
-  const store = stack.use(await openStore(config, { log, host }));
+  const { cleanShutdownFile: path, root: graphRoot } = config.crio;
+  const shutdown = stack.use(await CleanShutdown.begin({ path, graphRoot, log }));
+  const { wasUnclean } = shutdown;
+  const store = stack.use(await openStore(config, { log, host, wasUnclean, signal }));
   const users: { inUse: (imageId: string) => boolean } = { inUse: () => false };
   const puller = stack.use(new PullClient({ command: burstCommand, log, environment: Deno.env.toObject() }));
   const metrics = await openMetrics(config, { stack, log });
@@ -174,6 +178,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   log.info("Listening", { socket: socket.path });
   await aborted(signal);
   await socket.close({ graceMs: GRACE_MS });
+  shutdown.finish();
   log.info("Stopped; containers keep running");
   return 0;
 }

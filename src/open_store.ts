@@ -7,7 +7,7 @@ import { Store } from "./storage/store.ts";
 import type { StoreOptions } from "./storage/types.ts";
 
 /** Where the configuration has the store, and how it is used. @throws InvalidArgumentError */
-export function storeOptions(config: Config, deps: { readonly log: Logger; readonly host: Host }): StoreOptions {
+export function storeOptions(config: Config, deps: { readonly log: Logger; readonly host?: Host }): StoreOptions {
   const { root: graphRoot, runRoot, imageStore, storageOptions } = config.crio;
   const parsed = parseStorageOptions(storageOptions);
   if (typeof parsed === "string") throw new InvalidArgumentError(`storage_option: ${parsed}`);
@@ -20,14 +20,23 @@ export function storeOptions(config: Config, deps: { readonly log: Logger; reado
     additionalStores: parsed.additionalStores,
     mountOptions: parsed.mountOptions,
     volatile: parsed.volatile,
-    mapsIds: deps.host.idMappedOverlay,
+    ...(deps.host === undefined ? {} : { mapsIds: deps.host.idMappedOverlay }),
     logger: deps.log,
   };
 }
 
-/** Opens the store of the configuration. @throws what {@link storeOptions} and {@link Store.open} throw */
-export function openStore(config: Config, deps: { readonly log: Logger; readonly host: Host }): Promise<Store> {
-  return Store.open(storeOptions(config, deps));
+/** Opens the store for the daemon; after a stop that was not clean it is checked and repaired. */
+export async function openStore(
+  config: Config,
+  deps: { readonly log: Logger; readonly host: Host; readonly wasUnclean: boolean; readonly signal: AbortSignal },
+): Promise<Store> {
+  const options = storeOptions(config, deps);
+  const store = await Store.open(options);
+  if (deps.wasUnclean && config.crio.internalRepair) {
+    const { repairAfterCrash } = await import("./storage_repair.ts");
+    await repairAfterCrash(store, options, deps);
+  }
+  return store;
 }
 
 function refuseQuota({ sizeBytes, inodes }: StorageOptions, graphRoot: string): void {

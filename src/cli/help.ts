@@ -9,6 +9,8 @@ USAGE:
    Without a command the daemon runs in the foreground.
 
 COMMANDS:
+   check [--quick] [--age 24h] [--repair [--force]] [--json]
+                                            look for damage in the store of images and containers
    config [--default]                       print the configuration as commented TOML
    status [--socket PATH] info|config|containers --id ID
                                             ask a running daemon
@@ -18,7 +20,7 @@ COMMANDS:
    help                                     print this text
 
 EXIT CODES:
-   0 done; 1 failed, the reason is on standard error; 2 wrong command line;
+   0 done; 1 failed, the reason is on standard error; 2 wrong command line; 3 check found damage that is left;
    128+n the daemon was told twice to stop, by signal n
 
 GLOBAL OPTIONS:

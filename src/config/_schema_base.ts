@@ -43,7 +43,6 @@ export const CRIO = {
       "Marker on a disk: when its minor version differs at start, this program was upgraded. Empty: images are never\nwiped for that.",
   }),
   cleanShutdownFile: text("clean_shutdown_file", "/var/lib/crio/clean.shutdown", {
-    built: false,
     doc: "Written after the store was synced at exit; when it is missing at start, the shutdown was not clean.",
   }),
   internalWipe: on("internal_wipe", {
@@ -52,7 +51,6 @@ export const CRIO = {
     doc: "Whether containers and images are wiped at start after a reboot or an upgrade.",
   }),
   internalRepair: on("internal_repair", {
-    built: false,
     doc: "Whether the store is checked and repaired at start after a shutdown that was not clean.",
   }),
 };

@@ -26,7 +26,11 @@ export async function removeNames(
   const image = images.get(id);
   if (image === undefined) throw new NotFoundError("image", id);
   const left = strings(image, "names").filter((name) => !options.names.includes(name));
-  if (left.length === strings(image, "names").length) return;
+  if (left.length === strings(image, "names").length) {
+    const holder = await readOnlyHolder(index, options.names);
+    if (holder !== undefined) throw readOnly(id, holder);
+    return;
+  }
   images.put({ ...image, id, names: left });
   await images.save();
 }
@@ -60,7 +64,8 @@ async function copyHere(index: Index, id: string, options: Waiting): Promise<Raw
     const name = bigDataFileName(key);
     await writeFileAtomic(`${directory}/${name}`, await Deno.readFile(`${home.directory}/${id}/${name}`));
   }
-  return record;
+  // Its names stay there: they count for the new record as well.
+  return { ...record, names: [] };
 }
 
 /** Removes `names` from all images but `id`. */
@@ -81,6 +86,16 @@ export function withNames<R extends RawRecord>(image: R, names: readonly string[
     names: [...new Set([...names, ...strings(image, "names")])],
     "names-history": [...new Set([...names, ...strings(image, "names-history")])],
   };
+}
+
+/** A read-only store that has one of these names. */
+async function readOnlyHolder(index: Index, names: readonly string[]): Promise<ImageHome | undefined> {
+  for (const home of index.homes.all) {
+    if (home.table !== undefined) continue;
+    const records = [...(await home.records.read()).values()];
+    if (records.some((record) => strings(record, "names").some((name) => names.includes(name)))) return home;
+  }
+  return undefined;
 }
 
 /** The refusal to change an image of a read-only store. */

@@ -92,23 +92,29 @@ export function repositoryOf(name: string): string {
   return colon === -1 ? bare : bare.slice(0, colon);
 }
 
-/** Of two images with the same id or name the one of the earlier store counts. */
+/** An image that several stores have is that of the first one, with all their names; a name is the first one's. */
 function describeAll(
   homes: readonly ImageHome[],
   images: readonly ReadonlyMap<string, RawRecord>[],
   layers: ReadonlyMap<string, RawRecord>,
 ): StoredImage[] {
   const list = new Map<string, StoredImage>();
+  const known = new Map<string, RawRecord>();
   const taken = new Set<string>();
   for (const [i, home] of homes.entries()) {
     const before = new Set(taken);
     for (const record of images[i]?.values() ?? []) {
       const names = strings(record, "names");
       const free = before.size === 0 ? names : names.filter((name) => !before.has(name));
-      const image = describeImage({ ...record, names: free }, layers);
-      if (image === undefined || list.has(image.id)) continue;
       for (const name of free) taken.add(name);
-      list.set(image.id, home.table === undefined ? { ...image, readOnlyStore: home.root } : image);
+      const id = text(record, "id") ?? "";
+      const first = known.get(id);
+      const whole = { ...first ?? record, names: [...strings(first ?? {}, "names"), ...free] };
+      known.set(id, whole);
+      const image = describeImage(whole, layers);
+      if (image === undefined) continue;
+      const readOnly = first === undefined ? home.table === undefined : list.get(id)?.readOnlyStore !== undefined;
+      list.set(id, readOnly ? { ...image, readOnlyStore: list.get(id)?.readOnlyStore ?? home.root } : image);
     }
   }
   return [...list.values()];

@@ -1,14 +1,14 @@
 import type { Digest } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
-import type { Layout } from "./layout.ts";
+import type { LayerRoot, Layout } from "./layout.ts";
 import { number, object, type RawRecord, RecordTable, strings, text } from "./_records.ts";
 import type { AdditionalStore } from "./_additional.ts";
 import { Homes } from "./_homes.ts";
 import { Places } from "./_places.ts";
-import type { StoreRoot } from "./_root.ts";
-import type { Stage } from "./_stage.ts";
+import { StoreRoot } from "./_root.ts";
+import { Stage } from "./_stage.ts";
 import { StoreLock } from "./_store_lock.ts";
-import type { Trash } from "./_trees.ts";
+import { Trash } from "./_trees.ts";
 import type { PresentLayer } from "./types.ts";
 
 /** Our flag on the layer of a container: a crash between two records is told by it. */
@@ -27,37 +27,45 @@ export interface Area {
   readonly trash: Trash;
 }
 
-/**
- * The four tables of a store. Locks are taken in this order, as containers/storage does: layers, mounts, images,
- * containers.
- */
-export interface Index extends Disposable {
+/** Opens a directory of layers for work; `stack` closes it. */
+export async function openArea(stack: AsyncDisposableStack, place: LayerRoot, logger: Logger): Promise<Area> {
+  const root = await StoreRoot.open(place, logger);
+  stack.defer(() => root[Symbol.dispose]());
+  const session = stack.use(await Stage.create(root));
+  const rename = (from: string, to: string): Promise<void> => root.rename(from, to);
+  return { root, session, trash: stack.use(new Trash({ directory: session.directory, rename, logger })) };
+}
+
+/** The records of a store, and where what they name is. */
+export interface Tables extends Disposable {
   readonly layout: Layout;
-  readonly root: StoreRoot;
-  readonly logger: Logger;
   readonly layers: RecordTable;
   readonly mounts: RecordTable;
   readonly images: RecordTable;
   /** Images from before there was an image store. Its lock comes after that of `images`. */
   readonly formerImages: RecordTable | undefined;
   readonly containers: RecordTable;
-  readonly trash: Trash;
-  /** Where layers of images go: the image store, or the graph root as well. */
-  readonly imageArea: Area;
   readonly places: Places;
   readonly homes: Homes;
 }
 
-export function openIndex(
+/**
+ * The four tables of a store. Locks are taken in this order, as containers/storage does: layers, mounts, images,
+ * containers.
+ */
+export interface Index extends Tables {
+  readonly root: StoreRoot;
+  readonly logger: Logger;
+  readonly trash: Trash;
+  /** Where layers of images go: the image store, or the graph root as well. */
+  readonly imageArea: Area;
+}
+
+/** Opens the lock files; nothing is read yet. */
+export function openTables(
   layout: Layout,
-  options: {
-    readonly own: Area;
-    readonly imageArea: Area;
-    readonly additional: readonly AdditionalStore[];
-    readonly logger: Logger;
-  },
-): Index {
-  const { own: { root, trash }, imageArea, additional, logger } = options;
+  { additional, logger }: { readonly additional: readonly AdditionalStore[]; readonly logger: Logger },
+): Tables {
   using locks = new DisposableStack();
   const table = (lockPath: string, files: ConstructorParameters<typeof RecordTable>[1]): RecordTable =>
     new RecordTable(locks.use(new StoreLock(lockPath, logger)), files);
@@ -76,12 +84,25 @@ export function openIndex(
     { path: `${layout.containers}/containers.json`, durable: true },
     { path: `${layout.containers}/volatile-containers.json`, durable: false },
   ]);
-  const held = locks.move();
-  const close = (): void => held.dispose();
   const tables = { layers, mounts, images, formerImages, containers };
   const places = new Places(layout, additional.map((store) => store.root));
   const homes = new Homes(layout, tables, additional);
-  return { ...tables, layout, root, logger, trash, imageArea, places, homes, [Symbol.dispose]: close };
+  const held = locks.move();
+  return { ...tables, layout, places, homes, [Symbol.dispose]: () => held.dispose() };
+}
+
+export function openIndex(
+  layout: Layout,
+  options: {
+    readonly own: Area;
+    readonly imageArea: Area;
+    readonly additional: readonly AdditionalStore[];
+    readonly logger: Logger;
+  },
+): Index {
+  const { own: { root, trash }, imageArea, logger } = options;
+  const tables = openTables(layout, options);
+  return { ...tables, root, logger, trash, imageArea, [Symbol.dispose]: () => tables[Symbol.dispose]() };
 }
 
 /** Whether a layer's creation was not finished: containers/storage deletes such a layer when it next writes. */

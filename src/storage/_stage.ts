@@ -103,9 +103,14 @@ export interface AbandonedStage {
 }
 
 /** Stages of ours that nobody holds. Those of other programs are not touched. */
-export async function abandonedStages(root: StoreRoot): Promise<AbandonedStage[]> {
+export function abandonedStages(root: StoreRoot): Promise<AbandonedStage[]> {
+  return abandonedStagesIn(root.stagingDirectories());
+}
+
+/** The same in these directories. */
+export async function abandonedStagesIn(places: readonly string[]): Promise<AbandonedStage[]> {
   const found: AbandonedStage[] = [];
-  for (const place of root.stagingDirectories()) {
+  for (const place of places) {
     for (const name of await stageNames(place)) {
       const directory = `${place}/${name}`;
       if (!await isHeld(directory)) found.push({ directory, reap: await readReap(`${directory}/${REAP_FILE}`) });

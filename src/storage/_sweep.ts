@@ -1,10 +1,13 @@
 import { containerOfLayer, type Index, isIncomplete } from "./_index.ts";
-import { isId } from "./layout.ts";
+import { isId, type Layout } from "./layout.ts";
 import { type RawRecord, type RecordTransaction, text } from "./_records.ts";
 import { discardLayer, dropLayers, unusedLayers } from "./_removal.ts";
 import { abandonedStages } from "./_stage.ts";
 import { codeOf, detachBelow } from "./_trees.ts";
 import type { SweepReport } from "./types.ts";
+
+/** How names begin that files have until they are complete, here and in containers/storage. */
+const UNFINISHED = ".tmp-";
 
 /**
  * Removes what crashes left: stages whose process is gone and the layers that they had noted, layers whose creation
@@ -77,6 +80,7 @@ async function dropOrphans(
       if (tables.containers.get(id) === undefined && !transient.has(id)) paths.push(path(id));
     }
   }
+  paths.push(...await unfinishedFiles(layout));
   if (orphanLayers.length + paths.length === 0) return 0;
   await detachBelow([...orphanLayers.map((id) => layout.layer(id)), ...paths]);
   for (const id of orphanLayers) await discardLayer(index, id);
@@ -109,8 +113,20 @@ async function repairLinks(index: Index, layers: RecordTransaction): Promise<num
   return changed;
 }
 
+/** Files that were being written when their writer died. Only while the tables are locked: all write under the locks. */
+export async function unfinishedFiles(layout: Layout): Promise<string[]> {
+  const paths: string[] = [];
+  const images = (await idsIn(layout.images)).map((id) => layout.image(id));
+  for (const directory of [layout.layers, layout.images, layout.containers, ...images]) {
+    for await (const { name, isFile } of Deno.readDir(directory)) {
+      if (isFile && name.startsWith(UNFINISHED)) paths.push(`${directory}/${name}`);
+    }
+  }
+  return paths;
+}
+
 /** Ids that a store in transient mode keeps in the run root; those directories are not orphans. */
-async function transientLayers(path: string): Promise<ReadonlySet<string>> {
+export async function transientLayers(path: string): Promise<ReadonlySet<string>> {
   try {
     const parsed: unknown = JSON.parse(await Deno.readTextFile(path));
     const list: readonly RawRecord[] = Array.isArray(parsed) ? parsed : [];
@@ -121,7 +137,8 @@ async function transientLayers(path: string): Promise<ReadonlySet<string>> {
   }
 }
 
-async function idsIn(directory: string): Promise<string[]> {
+/** Names of directories that are ids. */
+export async function idsIn(directory: string): Promise<string[]> {
   const ids: string[] = [];
   for await (const entry of Deno.readDir(directory)) if (entry.isDirectory && isId(entry.name)) ids.push(entry.name);
   return ids;

@@ -1,22 +1,21 @@
 import { lowerDirectories } from "./_overlay.ts";
 import { NotFoundError } from "../base/errors.ts";
-import type { Logger } from "../base/logger.ts";
 import { type Digest, type HostPath, type ImageId, parseHostPath } from "../base/ids.ts";
+import type { CheckReport, RepairReport } from "./check_types.ts";
 import { commitImage } from "./_commit.ts";
 import { createContainer, deleteContainer, describeContainer } from "./_containers.ts";
 import { ImageCatalog, MANIFEST_KEY } from "./_images.ts";
 import { openAdditional } from "./_additional.ts";
-import { type Area, findChain, type Index, openIndex } from "./_index.ts";
-import { type LayerRoot, Layout } from "./layout.ts";
+import { findChain, type Index, openArea, openIndex } from "./_index.ts";
+import { Layout } from "./layout.ts";
 import { mountContainer, mountImage, mountImageMapped, unmountContainer, unmountImage } from "./_mounts.ts";
 import { prepareRoots } from "./_open.ts";
 import { number, text } from "./_records.ts";
-import { StoreRoot } from "./_root.ts";
 import { addNames, removeNames } from "./_image_names.ts";
 import { deleteImage } from "./_removal.ts";
 import { Stage } from "./_stage.ts";
 import { sweep } from "./_sweep.ts";
-import { codeOf, Trash } from "./_trees.ts";
+import { codeOf } from "./_trees.ts";
 import type {
   ContainerCreation,
   FilesystemUsage,
@@ -34,14 +33,6 @@ import { UsageMeter } from "./usage_meter.ts";
 
 interface Waiting {
   readonly signal?: AbortSignal;
-}
-
-async function openArea(stack: AsyncDisposableStack, place: LayerRoot, logger: Logger): Promise<Area> {
-  const root = await StoreRoot.open(place, logger);
-  stack.defer(() => root[Symbol.dispose]());
-  const session = stack.use(await Stage.create(root));
-  const rename = (from: string, to: string): Promise<void> => root.rename(from, to);
-  return { root, session, trash: stack.use(new Trash({ directory: session.directory, rename, logger })) };
 }
 
 /**
@@ -279,6 +270,16 @@ export class Store implements AsyncDisposable {
     if (layout.own === layout.forImages) return {};
     const { bytes, inodes } = await this.meter.measure(layout.overlay);
     return { containers: { path: parseHostPath(layout.containers), usedBytes: bytes, inodesUsed: inodes } };
+  }
+
+  /** Puts right what {@link checkStore} found; see `_repair.ts`. Damaged containers stay unless that is asked for. */
+  async repair(
+    report: CheckReport,
+    options: Waiting & { readonly removeContainers?: boolean } = {},
+  ): Promise<RepairReport> {
+    const { removeContainers = false } = options;
+    const { repair } = await import("./_repair.ts");
+    return await repair(this.index, report, { ...options, removeContainers, session: this.session });
   }
 
   /** Waits until everything that was deleted is off the disk. */

@@ -1,6 +1,6 @@
 /** Stores beside the own one: read-only ones that podman or skopeo made, and one for images alone. */
 import assert from "node:assert/strict";
-import { randomHex } from "../../src/base/ids.ts";
+import { parseImageId, randomHex } from "../../src/base/ids.ts";
 import { unmount } from "../../src/linux/mount.ts";
 import { treeSnapshot } from "../fakes/tree_snapshot.ts";
 import {
@@ -106,11 +106,13 @@ Deno.test("a pull takes layers of a read-only store for present, and one of its 
     await store.deleteImage(id);
     assert.equal((await store.findImage(BASE))?.id, image.id);
     await store.addNames((await store.findImage(BASE))?.id ?? id, ["localhost/other:1"]);
-    assert.equal(
-      (await store.findImage("localhost/other:1"))?.readOnlyStore,
-      undefined,
-      "a record of ours has the name",
-    );
+    const other = await store.findImage("localhost/other:1");
+    assert.equal(other?.readOnlyStore, undefined, "a record of ours has the name");
+    assert.deepEqual(other?.names, ["localhost/other:1", BASE], "and the names of both count");
+    const imageId = parseImageId(image.id);
+    await assert.rejects(store.removeNames(imageId, ["localhost/missing:1", BASE]), /read-only image store/);
+    await store.deleteImage(imageId);
+    assert.equal((await store.findImage(BASE))?.readOnlyStore, frozen.graphRoot, "the read-only one is left");
   });
 });
 

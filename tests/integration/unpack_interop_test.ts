@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { gunzipSync } from "node:zlib";
 import assert from "node:assert/strict";
+import { verifyLayer } from "../../src/image/unpack/verify_layer.ts";
 import { runCommand } from "../../src/linux/command.ts";
 import { openLibraries } from "../../src/linux/warm_up.ts";
 import { type LayerBench, layerBench } from "../fakes/layer_bench.ts";
@@ -173,6 +174,15 @@ for (const [name, archive] of Object.entries(SAME)) {
       const [ours, expected] = [bench.layer, theirs.diff].map((path) => treeSnapshot(path, { recentSeconds }));
       assert.equal(await ours, await expected);
       assert.deepEqual(await splitOf(bench.tarSplit), await splitOf(theirs.tarSplit));
+      const { diffId, uncompressedSizeBytes: sizeBytes } = layer;
+      for (
+        const place of [{ directory: bench.layer, tarSplitPath: bench.tarSplit }, {
+          directory: theirs.diff,
+          tarSplitPath: theirs.tarSplit,
+        }]
+      ) {
+        assert.deepEqual(await verifyLayer({ ...place, diffId, sizeBytes }), { kind: "sound" });
+      }
     }));
 }
 

@@ -34,7 +34,7 @@ export function buildLayers(plans: readonly LayerPlan[], seed: number): Uint8Arr
   return plans.map((plan) => layerTar(plan, { random, words }));
 }
 
-type Random = () => number;
+export type Random = () => number;
 
 interface Sources {
   readonly random: Random;

@@ -29,7 +29,7 @@ export async function withRoots(body: (roots: Roots) => Promise<void>): Promise<
     const left = (await mountsBelow(directory)).filter((path) => !path.endsWith("/overlay"));
     assert.deepEqual(left, [], "no mount is left");
   } finally {
-    for (const path of (await mountsBelow(directory)).reverse()) await unmount(path, { detach: true });
+    await unmountBelow(directory);
     await Deno.remove(directory, { recursive: true });
   }
 }
@@ -45,6 +45,11 @@ export async function withStore(body: (store: Store, roots: Roots) => Promise<vo
 export function openStore(roots: Roots, options: Partial<StoreOptions> = {}): Promise<Store> {
   const { graphRoot, runRoot } = roots;
   return Store.open({ graphRoot, runRoot, logger: silentLogger, ...options });
+}
+
+/** Unmounts everything below a directory. */
+export async function unmountBelow(directory: string): Promise<void> {
+  for (const path of (await mountsBelow(directory)).reverse()) await unmount(path, { detach: true });
 }
 
 export async function mountsBelow(directory: string): Promise<string[]> {

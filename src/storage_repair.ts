@@ -1,0 +1,40 @@
+import type { Logger } from "./base/logger.ts";
+import { checkStore } from "./storage/check.ts";
+import type { CheckReport, StoreProblem } from "./storage/check_types.ts";
+import type { Store } from "./storage/store.ts";
+import type { StoreOptions } from "./storage/types.ts";
+
+const SHOWN = 20;
+
+/**
+ * After a stop that was not clean: compares records and directories, and removes what is damaged, containers without a
+ * mounted root file system too. What cannot be repaired is left and told; nothing else is touched.
+ */
+export async function repairAfterCrash(
+  store: Store,
+  options: StoreOptions,
+  { log, signal }: { readonly log: Logger; readonly signal: AbortSignal },
+): Promise<void> {
+  const before = await checkStore(options, { signal });
+  const counts = { layers: before.layers, images: before.images, containers: before.containers };
+  if (before.problems.length === 0) {
+    log.info("The last shutdown was not clean; the store is sound", counts);
+    return;
+  }
+  tell(before, log);
+  const { done, failed } = await store.repair(before, { removeContainers: true, signal });
+  for (const step of done) log.warn(`Repaired the store: ${step}`);
+  for (const reason of failed) log.error(`The store is not repaired: ${reason}`);
+  const after = await checkStore(options, { signal });
+  if (after.problems.length === 0) return;
+  log.error(
+    `${after.problems.length} problems of the store are left; \`crio check\` lists them, and with this daemon stopped ` +
+      "`crio check --repair --force` removes what is damaged",
+  );
+}
+
+function tell({ problems }: CheckReport, log: Logger): void {
+  log.warn(`The last shutdown was not clean, and ${problems.length} things in the store are damaged or left over`);
+  const line = ({ subject, id, detail }: StoreProblem): string => `${subject} ${id}: ${detail}`;
+  for (const problem of problems.slice(0, SHOWN)) log.warn(line(problem));
+}
