@@ -7,7 +7,7 @@ import { chainLayerId, findChain, type Index, sha256Hex } from "./_index.ts";
 import { bigDataFileName } from "./layout.ts";
 import { installLayer, NO_PARENT, parentLayer, prepareLayer } from "./_overlay.ts";
 import { object, type RawRecord, type RecordTransaction, strings, text } from "./_records.ts";
-import { takeNames, withNames } from "./_image_names.ts";
+import { isInReadOnlyStore, takeNames, withNames } from "./_image_names.ts";
 import { discardLayer, dropLayers, ownImages, unusedLayers } from "./_removal.ts";
 import { Stage } from "./_stage.ts";
 import { codeOf } from "./_trees.ts";
@@ -43,17 +43,6 @@ export async function commitImage(index: Index, commit: ImageCommit, options: Wa
     throw error;
   }
   return id;
-}
-
-/** Whether a read-only store has all of it already, under these names: then there is nothing to write. */
-async function isInReadOnlyStore(index: Index, id: ImageId, commit: ImageCommit): Promise<boolean> {
-  const found = await index.homes.find(id);
-  if (found === undefined || found.home.table !== undefined) return false;
-  const names = strings(found.record, "names");
-  const data = strings(found.record, "big-data-names");
-  return commit.names.every((name) => names.includes(name)) &&
-    data.includes(`${MANIFEST_KEY}-${commit.manifest.digest}`) &&
-    (commit.index === undefined || data.includes(`${MANIFEST_KEY}-${commit.index.digest}`));
 }
 
 async function checkCommit(commit: ImageCommit): Promise<ImageId> {

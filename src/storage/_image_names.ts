@@ -1,8 +1,11 @@
 import { FailedPreconditionError, NotFoundError } from "../base/errors.ts";
 import { writeFileAtomic } from "../linux/atomic_file.ts";
+import type { ImageId } from "../base/ids.ts";
 import type { ImageHome } from "./_homes.ts";
 import type { Index } from "./_index.ts";
+import { MANIFEST_KEY } from "./_images.ts";
 import { bigDataFileName } from "./layout.ts";
+import type { ImageCommit } from "./types.ts";
 import { type RawRecord, type RecordTransaction, strings, text } from "./_records.ts";
 
 interface Waiting {
@@ -96,6 +99,19 @@ async function readOnlyHolder(index: Index, names: readonly string[]): Promise<I
     if (records.some((record) => strings(record, "names").some((name) => names.includes(name)))) return home;
   }
   return undefined;
+}
+
+/** Whether a read-only store has all of a commit already, under these names: then there is nothing to write. */
+export async function isInReadOnlyStore(index: Index, id: ImageId, commit: ImageCommit): Promise<boolean> {
+  // That store may lack them, and they are asked for again when a container is made.
+  if ((commit.signatures ?? []).length > 0) return false;
+  const found = await index.homes.find(id);
+  if (found === undefined || found.home.table !== undefined) return false;
+  const names = strings(found.record, "names");
+  const data = strings(found.record, "big-data-names");
+  return commit.names.every((name) => names.includes(name)) &&
+    data.includes(`${MANIFEST_KEY}-${commit.manifest.digest}`) &&
+    (commit.index === undefined || data.includes(`${MANIFEST_KEY}-${commit.index.digest}`));
 }
 
 /** The refusal to change an image of a read-only store. */

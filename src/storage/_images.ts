@@ -46,9 +46,9 @@ export class ImageCatalog {
 
   /** @throws NotFoundError for an unknown image; DataLossError when signatures are missing that should be there */
   async signatures(id: string, manifest: Digest): Promise<readonly Uint8Array[]> {
-    const image = (await this.index.images.read()).get(id);
-    if (image === undefined) throw new NotFoundError("image", id);
-    const sizes = signatureSizes(image, manifest);
+    const found = await this.index.homes.find(id);
+    if (found === undefined) throw new NotFoundError("image", id);
+    const sizes = signatureSizes(found.record, manifest);
     if (sizes.length === 0) return [];
     const blob = await this.bigData(id, signaturesKey(manifest));
     let end = 0;
