@@ -1,6 +1,7 @@
 /** Who is let in where: credentials and certificates on their way from this node to registries, with the real process. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import type { PodError } from "../../src/base/errors.ts";
+import type { Credentials } from "../../src/image/auth/credentials.ts";
 import { Transports } from "../../src/image/distribution/transports.ts";
 import { openLibraries } from "../../src/linux/warm_up.ts";
 import { FakeRegistry } from "../fakes/registry.ts";
@@ -76,6 +77,40 @@ Deno.test("credentials reach their own registry only: no mirror, no redirect, no
     });
     ok(lines.length > 10);
     isSecretFree(lines);
+  });
+});
+
+Deno.test("a registry that repeats what it was told, and a token that is none, show no secret", async () => {
+  const token = `${robot.password}\u0000`;
+  await withNode({ auth: { kind: "bearer", account } }, async ({ images, registry, lines }) => {
+    const built = registry.addImage({ name: "app", layers: layers("echo") });
+    const echoed: string[] = [];
+    registry.fail({
+      path: "/manifests/",
+      effect: {
+        kind: "custom",
+        change: (reply, { headers }) => {
+          const header = headers.get("authorization");
+          if (header === undefined) return reply;
+          echoed.push(header.replace("Bearer ", ""));
+          const message = `${header} is ${account.username}:${account.password} or ${ENCODED[0]}`;
+          const body = new TextEncoder().encode(JSON.stringify({ errors: [{ code: header, message }] }));
+          return { ...reply, status: 403, body };
+        },
+      },
+    });
+    const failure = async (credentials: Credentials): Promise<string> => {
+      const [result] = await Promise.allSettled([images.pull({ image: built.reference, credentials })]);
+      return result?.status === "rejected" ? `${result.reason.message} ${result.reason.codes}` : "it was pulled";
+    };
+    const texts = [
+      await failure({ kind: "basic", ...account }),
+      await failure({ kind: "registryToken", token }),
+    ];
+    match(texts[0] ?? "", /403 .*Bearer … is ann:… or …/);
+    match(texts[1] ?? "", /the token given for .* has characters that no token has/);
+    ok(echoed.length > 0 && echoed.every((one) => one !== "" && !texts.join().includes(one)));
+    isSecretFree([...texts, ...lines]);
   });
 });
 

@@ -32,8 +32,8 @@ export function imageReference(spec: ImageSpec | undefined): string {
 /** How to log in; undefined when the client sent nothing to log in with. */
 export function registryCredentials(auth: AuthConfig | undefined): RegistryCredentials | undefined {
   if (auth === undefined) return undefined;
-  if (auth.registryToken !== "") return { kind: "registryToken", token: oneLine(auth.registryToken, SECRET) };
-  if (auth.identityToken !== "") return { kind: "identityToken", token: oneLine(auth.identityToken, SECRET) };
+  if (auth.registryToken !== "") return { kind: "registryToken", token: secretLine(auth.registryToken) };
+  if (auth.identityToken !== "") return { kind: "identityToken", token: secretLine(auth.identityToken) };
   if (auth.username !== "" || auth.password !== "") {
     return { kind: "basic", username: clean(auth.username, SECRET), password: clean(auth.password, SECRET) };
   }
@@ -47,6 +47,12 @@ function serverAddress(auth: AuthConfig | undefined): { serverAddress?: string }
 
 /** A secret never appears in a message. */
 const SECRET = "auth";
+
+function secretLine(text: string): string {
+  // deno-lint-ignore no-control-regex -- control characters are what this looks for
+  if (/[\x00-\x1f\x7f]/.test(text)) throw new InvalidArgumentError("auth has a token with a control character");
+  return text;
+}
 
 function decodedAuth(text: string): RegistryCredentials {
   const decoded = fromBase64(text);

@@ -25,6 +25,8 @@ export function decodeBasic(text: string, where: string): Credentials {
 
 /** The host that a key of auth.json or a server address means, in one spelling. */
 export function registryKey(text: string): string {
-  const host = text.replace(/^[a-z]+:\/\//i, "").split("/")[0]?.toLowerCase() ?? "";
+  const [place = ""] = text.replace(/^[a-z]+:\/\//i, "").split("/");
+  // User and password of a URL are neither compared nor shown.
+  const host = place.slice(place.lastIndexOf("@") + 1).toLowerCase();
   return host === "index.docker.io" || host === "registry-1.docker.io" ? "docker.io" : host;
 }

@@ -25,6 +25,10 @@ const DEFAULT_LIFETIME_SECONDS = 60;
 /** A token is renewed this long before its end, so that it does not expire on its way. */
 const RENEW_EARLY_MS = 5_000;
 const CLIENT_ID = "cri-o";
+/** A line break could add headers; the HTTP library would refuse it with the token in its message. */
+const HEADER_SAFE = /^[\x21-\x7e]+$/;
+/** Shorter ones are parts of words. */
+const MIN_SECRET_CHARS = 4;
 
 /** Keeps what one registry host, asked with one set of credentials, taught us. */
 export class Authorizer {
@@ -36,7 +40,7 @@ export class Authorizer {
   /** The Authorization header for a scope, as far as it is known how; asks the token service when it has to. */
   async header(scope: string, signal: AbortSignal): Promise<string | undefined> {
     const { credentials, nowMs = monotonic } = this.options;
-    if (credentials?.kind === "registryToken") return `Bearer ${credentials.token}`;
+    if (credentials?.kind === "registryToken") return this.#given(credentials.token);
     if (this.#challenge === undefined) return undefined;
     if (this.#challenge.scheme === "basic") return credentials?.kind === "basic" ? basic(credentials) : undefined;
     const known = this.#tokens.get(scope);
@@ -44,6 +48,26 @@ export class Authorizer {
     const token = await this.#fetchToken(scope, { challenge: this.#challenge, signal });
     this.#tokens.set(scope, token);
     return `Bearer ${token.value}`;
+  }
+
+  /** Foreign text without what was said in confidence: some servers repeat the request in their errors. */
+  redact(text: string): string {
+    const { credentials } = this.options;
+    const own = credentials === undefined
+      ? []
+      : credentials.kind === "basic"
+      ? [credentials.password, basic(credentials).slice("Basic ".length)]
+      : [credentials.token];
+    const issued = [...this.#tokens.values()].map(({ value }) => value);
+    const secrets = [...own, ...issued].filter(({ length }) => length >= MIN_SECRET_CHARS);
+    return secrets.reduce((redacted, secret) => redacted.replaceAll(secret, "…"), text);
+  }
+
+  #given(token: string): string {
+    if (HEADER_SAFE.test(token)) return `Bearer ${token}`;
+    const endpoint = this.options.origin();
+    const failure = { kind: "permission_denied" as const, retriable: false, endpoint };
+    throw new RegistryError(`the token given for ${endpoint} has characters that no token has`, failure);
   }
 
   /**
@@ -168,8 +192,7 @@ function parseToken(bytes: Uint8Array, from: { readonly endpoint: string; readon
   }
   const { token, access_token: accessToken, expires_in: expiresIn } = Object(document) as Record<string, unknown>;
   const value = [token, accessToken].find((one) => typeof one === "string" && one !== "");
-  // A line break in it could add headers; the HTTP library would refuse it with the token in its message.
-  if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) {
+  if (typeof value !== "string" || !HEADER_SAFE.test(value)) {
     const message = `token service ${quoteForeign(from.endpoint)} answered without a usable token`;
     throw new RegistryError(message, { kind: "permission_denied", retriable: false, endpoint: from.endpoint });
   }

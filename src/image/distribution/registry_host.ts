@@ -100,9 +100,10 @@ export class RegistryHost {
   /** The error that an answer means; reads a piece of its body and disposes it. */
   async failure(response: ExchangeResponse, what: string): Promise<RegistryError> {
     const { status } = response;
-    const { codes, text } = await errorBody(response.body);
+    const words = await errorBody(response.body);
+    const [text, ...codes] = [words.text, ...words.codes].map((one) => this.#authorizer.redact(one));
     const retryAfterMs = parseRetryAfter(response.header("retry-after"), Date.now());
-    const reason = text === "" ? "" : `: ${text}`;
+    const reason = text === undefined || text === "" ? "" : `: ${text}`;
     return new RegistryError(
       `${what}: ${response.finalOrigin} answered ${status}${hint(status, this.options)}${reason}`,
       {

@@ -1,5 +1,6 @@
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { AuthFile, authFiles, readAuthFile } from "../../../src/image/auth/auth_file.ts";
+import { registryKey } from "../../../src/image/auth/credentials.ts";
 import { parseChallenges } from "../../../src/image/distribution/challenge.ts";
 import { proxyFor, proxySettings } from "../../../src/image/distribution/proxy.ts";
 import { RegistryError } from "../../../src/image/distribution/registry_error.ts";
@@ -39,6 +40,12 @@ Deno.test("AuthFile.find() takes the longest entry, and old spellings of Docker 
   equal(find("empty.example/x"), undefined);
   equal(find("r.example:5000/public/x"), undefined);
   equal(find("r.example/x"), undefined);
+});
+
+Deno.test("registryKey() is a host and nothing besides", () => {
+  const keys = ["https://ann:pass@R.example:5000/v1/", "r.example:5000", "http://r.example:5000/x"].map(registryKey);
+  deepEqual(new Set(keys), new Set(["r.example:5000"]));
+  equal(registryKey("https://index.docker.io/v1/"), "docker.io");
 });
 
 Deno.test("AuthFile.find() gives the helper of the host first, and the one for all hosts last", () => {

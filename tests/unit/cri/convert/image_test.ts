@@ -75,7 +75,12 @@ Deno.test("registryCredentials() refuses nonsense without repeating it", () => {
       return true;
     });
   }
-  throws(() => registryCredentials(auth({ registryToken: "secret\r\nX-Header: 1" })), InvalidArgumentError);
+  for (const field of ["registryToken", "identityToken", "username", "password"] as const) {
+    const text = field.endsWith("Token") ? "secret\r\nX-Header: 1" : "secret\0";
+    throws(() => registryCredentials(auth({ [field]: text })), (error: Error) => {
+      return error instanceof InvalidArgumentError && !error.message.includes("secret");
+    });
+  }
 });
 
 Deno.test("image() gives the user as number or name, whatever the image claims", () => {
