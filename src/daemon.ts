@@ -20,6 +20,7 @@ import { UserNamespaces } from "./sandbox/user_namespaces/user_namespaces.ts";
 import { type ArtifactSource, openImageVolumes } from "./container/volumes/image_volumes.ts";
 import { NodeProcesses } from "./container/node_processes.ts";
 import type { ImageSource } from "./container/ports.ts";
+import type { SeccompArtifacts } from "./container/seccomp_artifact.ts";
 import { openSeccompNotifiers } from "./container/seccomp_watch.ts";
 import { StoreRootfs } from "./container/store_rootfs.ts";
 import type { ContainerRecord } from "./container/types.ts";
@@ -234,7 +235,7 @@ async function buildPods(
     host: Host;
     store: Store;
     places: Places;
-    images: ImageSource & ArtifactSource;
+    images: ImageSource & ArtifactSource & SeccompArtifacts;
     metrics: DaemonObserver;
     hooks: LifeHooks | undefined;
   },
@@ -286,6 +287,7 @@ async function buildPods(
     confinement,
     hooks: new OciHooks(config.runtime.hooksDir, log),
     imageVolumes,
+    seccompArtifacts: images,
     ...(selinux === undefined ? {} : { selinux }),
     seccompNotifiers,
     reachable,

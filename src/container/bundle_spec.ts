@@ -12,6 +12,7 @@ import { grantedDevices } from "./devices.ts";
 import { containerMounts } from "./mounts.ts";
 import type { ContainerImage, ContainerRuntime, NodeDefaults, PodContext } from "./ports.ts";
 import { cpuVariables } from "./performance.ts";
+import type { SeccompArtifact } from "./seccomp_artifact.ts";
 import { specAnnotations } from "./spec_annotations.ts";
 import { idMappings, userNamespaces } from "./user_namespace.ts";
 import { runsSystemd, SYSTEMD_ENVIRONMENT } from "./volumes/systemd_mounts.ts";
@@ -29,6 +30,7 @@ export interface BundleInput extends Annotated {
   readonly record: ContainerRecord;
   readonly node: NodeDefaults;
   readonly confinement: Confiner;
+  readonly seccompArtifact: SeccompArtifact | undefined;
   /** The least memory limit of the runtime handler. */
   readonly minMemoryBytes: number;
   /** What the runtime of this container can do. */
@@ -45,7 +47,7 @@ export interface BundleInput extends Annotated {
 export interface BundleSpec {
   readonly spec: OciSpec;
   readonly mounts: readonly ReportedMount[];
-  /** The seccomp profile: `RuntimeDefault` or a file; absent: none. */
+  /** The seccomp profile: `RuntimeDefault`, a file or an artifact; absent: none. */
   readonly seccompProfile?: string;
 }
 
@@ -54,7 +56,13 @@ export async function buildBundleSpec(input: BundleInput): Promise<BundleSpec> {
   const { spec, node, handler, record, rootfs, annotations } = input;
   const { security } = spec;
   const capabilities = capabilitySets(input);
-  const confine = { security, handler: input.pod.runtimeHandler, capabilities: capabilities.bounding };
+  const { seccompArtifact } = input;
+  const confine = {
+    security,
+    handler: input.pod.runtimeHandler,
+    capabilities: capabilities.bounding,
+    ...(seccompArtifact === undefined ? {} : { seccompArtifact }),
+  };
   const { seccomp, apparmorProfile } = await input.confinement.confine(confine);
   const { privileged } = security;
   const allDevices = privileged && node.handlers.get(input.pod.runtimeHandler)?.privilegedWithoutHostDevices !== true;

@@ -3,6 +3,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Host } from "../linux/host.ts";
 import { AppArmorProfiles } from "../security/apparmor/profiles.ts";
 import { type AppliedSeccomp, type SeccompFiles, SeccompProfiles } from "../security/seccomp/profiles.ts";
+import type { SeccompArtifact } from "./seccomp_artifact.ts";
 import type { SecurityContext } from "./types.ts";
 
 /** What the kernel's security modules do to one container, for its runtime configuration. */
@@ -24,6 +25,8 @@ export interface ConfinementRequest {
   readonly handler: string;
   /** The bounding set, as `CAP_X`. */
   readonly capabilities: readonly string[];
+  /** For a container that asks for nothing. */
+  readonly seccompArtifact?: SeccompArtifact;
 }
 
 /** The profiles of this node, by its configuration. */
@@ -47,10 +50,12 @@ export class NodeConfinement implements Confiner {
     this.apparmor.use(config.runtime.apparmorProfile);
   }
 
-  async confine({ security, handler, capabilities }: ConfinementRequest): Promise<Confinement> {
+  async confine({ security, handler, capabilities, seccompArtifact }: ConfinementRequest): Promise<Confinement> {
     const { privileged } = security;
     const [seccomp, apparmorProfile] = await Promise.all([
-      this.seccomp.apply({ choice: security.seccomp, privileged, handler, capabilities }),
+      seccompArtifact === undefined
+        ? this.seccomp.apply({ choice: security.seccomp, privileged, handler, capabilities })
+        : this.seccomp.applyText(seccompArtifact, capabilities),
       this.apparmor.apply({ choice: security.apparmor, privileged }),
     ]);
     return { seccomp, ...(apparmorProfile === undefined ? {} : { apparmorProfile }) };

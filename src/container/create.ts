@@ -8,6 +8,7 @@ import { keepForStart } from "./checkpoint/continue.ts";
 import { applyRootfs, type ContainerSource, sourceOf } from "./checkpoint/source.ts";
 import { annotationValue } from "../config/annotations.ts";
 import { type Annotated, annotatedOf } from "./annotated.ts";
+import { seccompArtifactOf } from "./seccomp_artifact.ts";
 import { requestedCdiDevices, withCdiDevices } from "./cdi.ts";
 import { withAccountFiles } from "./account_files.ts";
 import { withPodMarks } from "./pod_marks.ts";
@@ -167,7 +168,10 @@ async function build(
   const mapIds: VolumeContext["mapIds"] = (volume, index) =>
     bindMappedVolume(volume, { signal, user: userns, place: `${record.runDirectory}/volumes/${index}` });
   const root = userns === undefined ? rootfs : await deps.reachable.expose(record.id, rootfs, userns.maps);
+  const { annotations } = annotated;
+  const seccompArtifact = await seccompArtifactOf(deps, { pod, spec, image, annotations, signal });
   const input = {
+    seccompArtifact,
     ...{ pod, spec, image, user, rootfs: root, record, targetPid },
     ...{ node, confinement, handler, minMemoryBytes, log, openImage, mapIds },
     ...annotated,
@@ -175,7 +179,6 @@ async function build(
   const bundle = await buildBundleSpec(input);
   const own = { directory: record.runDirectory, timezone: node.timezone, hidesFips: hidesFips(pod) };
   const owner = rootOwner(pod.userMaps);
-  const { annotations } = annotated;
   const classed = await withResourceClasses(
     bundle.spec,
     { container: spec.metadata.name, annotations },

@@ -8,6 +8,7 @@ import type { CdiSource } from "./cdi.ts";
 import type { Confiner } from "./confinement.ts";
 import type { ContainerExit, ContainerExits } from "./exits.ts";
 import type { HookSource } from "./hooks.ts";
+import type { SeccompArtifacts } from "./seccomp_artifact.ts";
 import type { ImageVolumes } from "./volumes/image_volumes.ts";
 import type { ResourceClasses } from "./resource_classes.ts";
 import type { CpuTuning } from "./performance.ts";
@@ -38,6 +39,8 @@ export interface ContainerDeps {
   readonly confinement: Confiner;
   readonly hooks: HookSource;
   readonly reachable: Pick<ReachableRoots, "expose" | "remove" | "sweep">;
+  /** Absent: annotations that name profiles mean nothing. */
+  readonly seccompArtifacts?: SeccompArtifacts;
   readonly imageVolumes: Pick<ImageVolumes, "open" | "release" | "sweep">;
   /** Watches the filters of containers whose pod asks for it. */
   readonly seccompNotifiers?: Pick<SeccompNotifiers, "watch" | "close">;

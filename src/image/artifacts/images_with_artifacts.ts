@@ -1,9 +1,14 @@
-import { NotFoundError } from "../../base/errors.ts";
+import { FailedPreconditionError, NotFoundError } from "../../base/errors.ts";
 import type { ImageId } from "../../base/ids.ts";
 import type { PullRequest } from "../image_pull.ts";
 import type { ContainerImage, FilesystemUse, ImageInfo, Images, ImageStore } from "../images.ts";
 import { type Artifact, NotAnImageError } from "./artifact.ts";
 import type { Artifacts, VolumeFile } from "./artifacts.ts";
+
+/** What marks an artifact as a profile, for CRI-O as well. */
+const SECCOMP_CONFIG = "application/vnd.cncf.seccomp-profile.config.v1+json";
+/** CRI-O's limit for the content of an artifact that is read whole. */
+const MAX_PROFILE_BYTES = 1024 * 1024;
 
 interface Cancellable {
   readonly signal?: AbortSignal;
@@ -67,6 +72,33 @@ export class ImagesWithArtifacts {
     const artifact = await this.artifact(reference);
     if (artifact === undefined) return undefined;
     return { id: artifact.id, files: await this.deps.artifacts.volumeFiles(artifact) };
+  }
+
+  /**
+   * The seccomp profile in an artifact. One that is on the node is taken as it is: a container's start should not wait for a
+   * registry, and a tag that moves is pulled when somebody pulls it.
+   *
+   * @throws FailedPreconditionError when it is none; what {@link Images.pull} throws
+   */
+  async seccompProfile(
+    reference: string,
+    options: { readonly namespace: string; readonly signal: AbortSignal },
+  ): Promise<string> {
+    const { signal, namespace } = options;
+    let artifact = await this.artifact(reference);
+    if (artifact === undefined && await this.deps.images.find(reference, { signal }) === undefined) {
+      await this.pull({ image: reference, pod: { namespace } }, { signal });
+      artifact = await this.artifact(reference);
+    }
+    if (artifact === undefined) throw new FailedPreconditionError("it is a container image, no artifact");
+    const { config, artifactType } = artifact.manifest;
+    if (config.mediaType !== SECCOMP_CONFIG) {
+      throw new FailedPreconditionError(
+        `it holds no seccomp profile: its configuration (${config.mediaType}, artifact type ${artifactType}) is not of ` +
+          `the type ${SECCOMP_CONFIG}`,
+      );
+    }
+    return new TextDecoder().decode(await this.deps.artifacts.readFirst(artifact, { maxBytes: MAX_PROFILE_BYTES }));
   }
 
   /** See {@link Images.pull}. The name that was asked for is taken from an artifact or image that had it. */

@@ -92,10 +92,7 @@ export class SeccompProfiles {
     const { supported, log } = this.deps;
     if (!supported) {
       if (choice.kind === "localhost") {
-        throw new FailedPreconditionError(
-          `seccomp profile ${choice.ref}: this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER); run the pod on ` +
-            "another node or ask for Unconfined",
-        );
+        throw withoutFilters(choice.ref);
       }
       log.debug("container runs without a seccomp filter: the kernel has none");
       return UNCONFINED;
@@ -103,6 +100,26 @@ export class SeccompProfiles {
     const named = choice.kind === "localhost";
     const profile = named ? await this.#named(choice.ref) : await this.#runtimeDefault(request.handler);
     return { ref: named ? choice.ref : RUNTIME_DEFAULT, profile: this.#resolve(profile, request.capabilities) };
+  }
+
+  /**
+   * The filter of a container whose profile does not come from a file.
+   *
+   * @param given.ref what the profile is called
+   * @throws FailedPreconditionError for a profile that is not valid, or cannot be applied by this kernel
+   */
+  applyText(
+    given: { readonly ref: string; readonly text: string },
+    capabilities: readonly string[],
+  ): Promise<AppliedSeccomp> {
+    const { ref, text } = given;
+    if (!this.deps.supported) return Promise.reject(withoutFilters(ref));
+    try {
+      const profile = this.#parse(text, `seccomp profile ${ref}`);
+      return Promise.resolve({ ref, profile: this.#resolve(profile, capabilities) });
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /** A privileged container has a filter only where crio.conf says so, whatever it asks for. */
@@ -130,7 +147,10 @@ export class SeccompProfiles {
   /** Undefined when there is no such file. */
   async #read(file: string, what: string): Promise<SeccompProfile | undefined> {
     const text = await readText(file, what);
-    if (text === undefined) return undefined;
+    return text === undefined ? undefined : this.#parse(text, `${what} ${file}`);
+  }
+
+  #parse(text: string, what: string): SeccompProfile {
     const known = this.#parsed.get(text);
     this.#parsed.delete(text);
     try {
@@ -140,7 +160,7 @@ export class SeccompProfiles {
       if (this.#parsed.size > KEPT_PROFILES && oldest !== undefined) this.#parsed.delete(oldest);
       return profile;
     } catch (cause) {
-      throw new FailedPreconditionError(`${what} ${file} is not a valid profile: ${messageOf(cause)}`, { cause });
+      throw new FailedPreconditionError(`${what} is not a valid profile: ${messageOf(cause)}`, { cause });
     }
   }
 
@@ -158,6 +178,13 @@ export class SeccompProfiles {
     bySet.set(key, resolved);
     return resolved;
   }
+}
+
+function withoutFilters(ref: string): FailedPreconditionError {
+  return new FailedPreconditionError(
+    `seccomp profile ${ref}: this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER); run the pod on ` +
+      "another node or ask for Unconfined",
+  );
 }
 
 async function readText(file: string, what: string): Promise<string | undefined> {

@@ -115,3 +115,14 @@ Deno.test("SeccompProfiles.check() fails for a broken file, and not for one that
     await profiles({ seccompProfile: path }, { supported: false }).check();
   });
 });
+
+Deno.test("SeccompProfiles.applyText() takes a profile that is no file, and names it in what fails", async () => {
+  const given = (text: string): { ref: string; text: string } => ({ ref: "example.com/profile:1", text });
+  const applied = await profiles().applyText(given(profile("ERRNO")), []);
+  assert.deepEqual([applied.ref, applied.profile?.defaultAction], ["example.com/profile:1", "SCMP_ACT_ERRNO"]);
+  await assert.rejects(
+    profiles().applyText(given("{"), []),
+    (error) => error instanceof FailedPreconditionError && /example\.com\/profile:1 is not a valid/.test(error.message),
+  );
+  await assert.rejects(profiles({}, { supported: false }).applyText(given(profile("ERRNO")), []), /no seccomp filters/);
+});
