@@ -59,8 +59,8 @@ export interface PullSettings extends TrustSettings {
   readonly stallTimeoutMs?: number;
   /** First wait between attempts. Default 250 ms. */
   readonly retryBaseMs?: number;
-  /** Longest wait for the first answer of a place that another one follows, milliseconds. Default 20,000. */
-  readonly firstAnswerMs?: number;
+  /** How long a place that another one follows may keep silent at first, or be too slow; milliseconds. Default 20,000. */
+  readonly patienceMs?: number;
   /** Proxies, HOME, REGISTRY_AUTH_FILE, SSL_CERT_FILE, and what credential helpers need. */
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
@@ -267,7 +267,7 @@ export class ImagePull {
   }
 
   #job(reference: ImageReference, endpoints: readonly PullEndpoint[]): Omit<PullJob, "platform" | "trust"> {
-    const { environment, stallTimeoutMs, retryBaseMs, firstAnswerMs } = this.settings;
+    const { environment, stallTimeoutMs, retryBaseMs, patienceMs } = this.settings;
     const authoritiesFile = environment["SSL_CERT_FILE"];
     const progressMs = this.deps.pulls.intervalMs;
     return {
@@ -280,7 +280,7 @@ export class ImagePull {
       ...(stallTimeoutMs === undefined ? {} : { stallTimeoutMs }),
       ...(retryBaseMs === undefined ? {} : { retryBaseMs }),
       ...(progressMs === undefined ? {} : { progressMs }),
-      ...(firstAnswerMs === undefined ? {} : { firstAnswerMs }),
+      ...(patienceMs === undefined ? {} : { patienceMs }),
     };
   }
 

@@ -269,7 +269,7 @@ function disposer(registries: readonly FakeRegistry[]): AsyncDisposableStack {
 }
 
 Deno.test("of three places the second is taken when the first fails, and a slow one is not given up", async () => {
-  await withNode({ images: { stallTimeoutMs: 1000, firstAnswerMs: 1000 } }, async (node) => {
+  await withNode({ images: { stallTimeoutMs: 1000, patienceMs: 1000 } }, async (node) => {
     await using dead = await FakeRegistry.start();
     await using slow = await FakeRegistry.start();
     const built = slow.addImage({ name: "team/app", layers: layersOf("slow"), compression: "none" });
@@ -282,6 +282,23 @@ Deno.test("of three places the second is taken when the first fails, and a slow 
     equal(`sha256:${id}`, built.config.digest);
     equal(node.registry.requests.length, 0);
     await isWhole(node, { id, image: "slow" });
+  });
+});
+
+Deno.test("a mirror that gets slower than 1 KiB/s is left where another place follows, and goes on from there", async () => {
+  await withNode({ images: { patienceMs: 1000 } }, async (node) => {
+    await using slow = await FakeRegistry.start();
+    const spec = { name: "team/app", layers: layersOf("slower"), compression: "none" } as const;
+    const built = slow.addImage(spec);
+    const manifest = node.registry.addImage(spec);
+    slow.fail({ path: "/blobs/", effect: { kind: "slow", bytesPerSecond: 400 } });
+    await configure(node, registryTable(node.registry.host, { insecure: true, mirrors: [located(slow.host)] }));
+    const id = await node.images.pull({ image: manifest.reference });
+    equal(`sha256:${id}`, built.config.digest);
+    match(node.lines.find((line) => line.includes("Could not pull")) ?? "", /too slow, \d{3} bytes came in 1\.\d s/);
+    const ranges = node.registry.requestsTo("registry", "/blobs/").map(({ range }) => range ?? "");
+    equal(ranges.filter((range) => /^bytes=[1-9]\d*-$/.test(range)).length, 2);
+    await isWhole(node, { id, image: "slower" });
   });
 });
 
@@ -329,7 +346,7 @@ Deno.test("a prefix is rewritten, and a configuration that is wrong leaves the l
   });
 });
 
-for (const [rows, limits] of [[ROWS, {}], [SILENT_ROWS, { stallTimeoutMs: 1000, firstAnswerMs: 1000 }]] as const) {
+for (const [rows, limits] of [[ROWS, {}], [SILENT_ROWS, { stallTimeoutMs: 1000, patienceMs: 1000 }]] as const) {
   Deno.test(`a mirror that fails (${rows.length} ways) is followed by the registry, and told`, async (t) => {
     await withNode({ images: limits }, async (node) => {
       for (const row of rows) await t.step(row.name, async () => await pullsFromNext(node, row));

@@ -236,6 +236,7 @@ Deno.test("certs.d is trusted for the registry and where it sends its clients, f
       });
       await Deno.mkdir(`${directory}/${host}`);
       await Deno.writeTextFile(`${directory}/${host}/ca.crt`, ca.caPem);
+      await Deno.symlink("nowhere", `${directory}/${host}/gone.crt`);
       // Token service and storage are other ports, without directories of their own.
       await pullOnce(node, "five");
       ok(node.registry.requestsTo("token").length > 0 && node.registry.requestsTo("storage").length > 0);

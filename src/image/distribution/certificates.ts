@@ -88,7 +88,10 @@ async function readAll(directory: string, names: readonly string[]): Promise<Hos
 async function namesIn(directory: string): Promise<readonly string[] | undefined> {
   const names: string[] = [];
   try {
-    for await (const entry of Deno.readDir(directory)) names.push(entry.name);
+    for await (const { name } of Deno.readDir(directory)) {
+      // A link that leads nowhere is passed over, as containers/image does.
+      if ((await Deno.stat(`${directory}/${name}`).catch(() => undefined))?.isFile === true) names.push(name);
+    }
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw new FailedPreconditionError(`read certificates in ${directory}: ${messageOf(error)}`, { cause: error });

@@ -6,12 +6,16 @@ import type { Transports } from "./transports.ts";
 /** Longest wait for the status line of an answer, and for the next byte of a body. */
 export const STALL_TIMEOUT_MS = 60_000;
 const MAX_REDIRECTS = 10;
+/** A layer of 100 MB would take a day. */
+const MIN_BYTES_PER_SECOND = 1024;
 
 export interface ExchangeOptions {
   readonly transports: Transports;
   readonly insecure: boolean;
   /** Default {@link STALL_TIMEOUT_MS}. */
   readonly stallTimeoutMs?: number;
+  /** A body that comes slower than 1 KiB/s while it is waited for this long is given up, milliseconds. Default: none is. */
+  readonly slowAfterMs?: number;
   /** Sent as User-Agent. */
   readonly userAgent: string;
   /** `host[:port]` of the registry that all of this is for: its certificates count for its token service too. */
@@ -96,7 +100,13 @@ export class Exchange {
         transport.send({ ...request, headers, signal: watch.signal }),
         request.headTimeoutMs,
       );
-      return { status: response.status, header: response.header, body: new WatchedBody(response.body, watch) };
+      const { slowAfterMs } = this.options;
+      const pace = slowAfterMs === undefined ? undefined : new Pace(request.url, slowAfterMs);
+      return {
+        status: response.status,
+        header: response.header,
+        body: new WatchedBody(response.body, { watch, pace }),
+      };
     } catch (error) {
       watch[Symbol.dispose]();
       throw error;
@@ -139,15 +149,47 @@ class Watch implements Disposable {
 }
 
 class WatchedBody implements ByteReader {
-  constructor(private readonly body: ByteReader, private readonly watch: Watch) {}
+  constructor(
+    private readonly body: ByteReader,
+    private readonly by: { readonly watch: Watch; readonly pace: Pace | undefined },
+  ) {}
 
-  read(): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    return this.watch.guard(this.body.read());
+  async read(): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const { watch, pace } = this.by;
+    const beganMs = performance.now();
+    const piece = await watch.guard(this.body.read());
+    if (piece !== undefined) pace?.note(piece.length, performance.now() - beganMs);
+    return piece;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.watch[Symbol.dispose]();
+    this.by.watch[Symbol.dispose]();
     await this.body[Symbol.asyncDispose]();
+  }
+}
+
+/** Finds what comes too slowly. The time that the reader takes for itself does not count. */
+class Pace {
+  #bytes = 0;
+  #waitedMs = 0;
+
+  constructor(private readonly url: URL, private readonly windowMs: number) {}
+
+  /** @throws RegistryError, not to be retried, at the end of a window in which too little came */
+  note(bytes: number, waitedMs: number): void {
+    this.#bytes += bytes;
+    this.#waitedMs += waitedMs;
+    if (this.#waitedMs < this.windowMs) return;
+    const [came, seconds] = [this.#bytes, this.#waitedMs / 1000];
+    this.#bytes = 0;
+    this.#waitedMs = 0;
+    if (came / seconds >= MIN_BYTES_PER_SECOND) return;
+    const message = `${redactedUrl(this.url)}: too slow, ${came} bytes came in ${seconds.toFixed(1)} s`;
+    throw new RegistryError(message, {
+      kind: "registry_unavailable",
+      retriable: false,
+      endpoint: this.url.origin,
+    });
   }
 }
 

@@ -17,8 +17,11 @@ export interface RegistryHostOptions {
   readonly transports: Transports;
   readonly userAgent?: string;
   readonly stallTimeoutMs?: number;
-  /** Longest wait for its very first answer, milliseconds. Default: the stall's. */
-  readonly firstAnswerMs?: number;
+  /**
+   * Longest wait for its very first answer, and how long it may send next to nothing; milliseconds. Default: the stall's
+   * for the first, any time for the second.
+   */
+  readonly patienceMs?: number;
   readonly retry?: RetryPolicy;
   /** Why no credentials were found, for the error when it wants some. */
   readonly credentialProblem?: string;
@@ -58,7 +61,11 @@ export class RegistryHost {
     this.#host = apiHost(host);
     if (options.plain === true) this.#origin = `http://${host}`;
     const common = { transports, insecure, userAgent, registry: host };
-    this.#exchange = new Exchange(stallTimeoutMs === undefined ? common : { ...common, stallTimeoutMs });
+    this.#exchange = new Exchange({
+      ...common,
+      ...(stallTimeoutMs === undefined ? {} : { stallTimeoutMs }),
+      ...(options.patienceMs === undefined ? {} : { slowAfterMs: options.patienceMs }),
+    });
     this.#authorizer = new Authorizer({
       origin: () => this.origin,
       exchange: this.#exchange,
@@ -141,12 +148,12 @@ export class RegistryHost {
         ...(headTimeoutMs === undefined ? {} : { headTimeoutMs }),
       });
     if (this.#origin !== undefined) return await send(this.#origin);
-    const { firstAnswerMs, insecure } = this.options;
+    const { patienceMs, insecure } = this.options;
     const secure = `https://${this.#host}`;
     try {
       const response = await send(
         secure,
-        insecure ? Math.min(HTTPS_PROBE_MS, firstAnswerMs ?? Infinity) : firstAnswerMs,
+        insecure ? Math.min(HTTPS_PROBE_MS, patienceMs ?? Infinity) : patienceMs,
       );
       this.#origin = secure;
       return response;
@@ -162,7 +169,7 @@ export class RegistryHost {
   ): Promise<ExchangeResponse> {
     const plain = `http://${this.#host}`;
     try {
-      const response = await send(plain, this.options.firstAnswerMs);
+      const response = await send(plain, this.options.patienceMs);
       this.#origin = plain;
       return response;
     } catch (error) {

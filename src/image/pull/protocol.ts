@@ -57,8 +57,8 @@ export interface PullJob {
   readonly retryBaseMs?: number;
   /** How often progress is told, milliseconds. Default 500. */
   readonly progressMs?: number;
-  /** Longest wait for the first answer of an endpoint that another one follows. Default 20,000. */
-  readonly firstAnswerMs?: number;
+  /** How long an endpoint that another one follows may keep silent at first, or be too slow. Default 20,000. */
+  readonly patienceMs?: number;
   readonly trust: TrustJob;
 }
 

@@ -29,8 +29,8 @@ export interface ImagePlace {
 
 /** The configuration of most artifacts; not every registry has been given it. */
 const EMPTY_OBJECT = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
-/** A place that another one follows has this long for its first answer. */
-const FIRST_ANSWER_MS = 20_000;
+/** A place that another one follows may keep silent at first, or be too slow, for this long. */
+const PATIENCE_MS = 20_000;
 
 /** @throws EndpointsError; DataLossError, UnimplementedError or FailedPreconditionError for an unusable image */
 export async function resolveImage(
@@ -67,7 +67,7 @@ function repositoryAt(
   context: { readonly job: PullJob; readonly transports: Transports; readonly others: "follow" | "none" },
 ): Repository {
   const { job, transports, others } = context;
-  const { stallTimeoutMs, retryBaseMs, firstAnswerMs = FIRST_ANSWER_MS } = job;
+  const { stallTimeoutMs, retryBaseMs, patienceMs = PATIENCE_MS } = job;
   const { host, insecure, credentials, credentialProblem, path } = endpoint;
   const registry = new RegistryHost({
     host,
@@ -76,7 +76,7 @@ function repositoryAt(
     ...(credentials === undefined ? {} : { credentials }),
     ...(credentialProblem === undefined ? {} : { credentialProblem }),
     ...(stallTimeoutMs === undefined ? {} : { stallTimeoutMs }),
-    ...(others === "none" ? {} : { firstAnswerMs }),
+    ...(others === "none" ? {} : { patienceMs }),
     retry: {
       ...(others === "none" ? {} : BEFORE_OTHERS),
       ...(retryBaseMs === undefined ? {} : { baseMs: retryBaseMs }),
