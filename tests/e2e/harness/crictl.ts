@@ -1,4 +1,5 @@
 import { PROJECT_ROOT } from "./crio.ts";
+import { PATIENCE } from "./patience.ts";
 
 export interface CrictlOutput {
   readonly code: number;
@@ -25,7 +26,7 @@ export class Crictl {
   argv(args: readonly string[]): string[] {
     const endpoint = `unix://${this.socketPath}`;
     const connection = ["--config", "/dev/null", "--runtime-endpoint", endpoint, "--image-endpoint", endpoint];
-    return [this.program, ...connection, "--timeout", "60s", ...args];
+    return [this.program, ...connection, "--timeout", `${60 * PATIENCE}s`, ...args];
   }
 
   /** Runs it, whatever the exit code. */
