@@ -3,6 +3,7 @@ import type { Logger } from "./base/logger.ts";
 import type { Config } from "./config/schema.ts";
 import { Artifacts } from "./image/artifacts/artifacts.ts";
 import { ImagesWithArtifacts } from "./image/artifacts/images_with_artifacts.ts";
+import { ImageTrust } from "./image/policy/trust.ts";
 import { Images, type ImagesDeps, type ImagesOptions } from "./image/images.ts";
 
 /** @returns what the CRI sees; disposing closes the artifact stores' locks */
@@ -17,8 +18,9 @@ export async function openImages(
     pinnedImages: options.pinnedImages ?? [],
   }, deps);
   await artifacts.own.sweep();
+  const trust = new ImageTrust(options, { store: artifacts, verifier: deps.puller, log: deps.log });
   const images = new Images(options, { ...deps, artifacts: artifacts.own });
-  return Object.assign(new ImagesWithArtifacts({ images, artifacts, store: deps.store }), {
+  return Object.assign(new ImagesWithArtifacts({ images, artifacts, store: deps.store, trust }), {
     [Symbol.dispose]: (): void => artifacts[Symbol.dispose](),
   });
 }

@@ -227,7 +227,7 @@ export class ImagePull {
     });
     if (artifact !== undefined) {
       pull.committing();
-      const id = await artifact.commit(canonical(reference), results);
+      const id = await artifact.commit(canonical(reference), { results, signatures });
       log.info(`Pulled artifact: ${canonical(reference)}`, { id });
       return id;
     }

@@ -4,6 +4,7 @@ import type { LogFields, Logger } from "../../src/base/logger.ts";
 import { Artifacts } from "../../src/image/artifacts/artifacts.ts";
 import { ImagesWithArtifacts } from "../../src/image/artifacts/images_with_artifacts.ts";
 import { Images, type ImagesOptions } from "../../src/image/images.ts";
+import { ImageTrust } from "../../src/image/policy/trust.ts";
 import { RunningPulls } from "../../src/image/progress/running_pulls.ts";
 import { PullClient } from "../../src/image/pull_client.ts";
 import { unmount } from "../../src/linux/mount.ts";
@@ -60,7 +61,7 @@ export async function withNode(
       additional: options.additionalArtifactStores ?? [],
       pinnedImages: options.images?.pinnedImages ?? [],
     }, deps);
-    const images = new Images({
+    const settings = {
       registriesFile: `${root}/registries.conf`,
       registriesDirectory: `${root}/none`,
       policyFile: `${root}/policy.json`,
@@ -68,8 +69,10 @@ export async function withNode(
       retryBaseMs: 1,
       environment: { HOME: root },
       ...options.images,
-    }, { store, puller: client, pulls, ...deps, artifacts: artifacts.own });
-    const all = new ImagesWithArtifacts({ images, artifacts, store });
+    };
+    const images = new Images(settings, { store, puller: client, pulls, ...deps, artifacts: artifacts.own });
+    const trust = new ImageTrust(settings, { store: artifacts, verifier: client, log });
+    const all = new ImagesWithArtifacts({ images, artifacts, store, trust });
     await body({ images, artifacts, all, store, client, registry, root, used, lines });
   } finally {
     await unmount(`${graphRoot}/overlay`).catch(() => {});

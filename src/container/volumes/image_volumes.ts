@@ -26,7 +26,10 @@ export interface ImageMounts {
 /** Finds artifacts, for volumes of those. */
 export interface ArtifactSource {
   /** @returns undefined when there is none with this id or name */
-  volume(reference: string): Promise<{ readonly id: string; readonly files: readonly ArtifactFile[] } | undefined>;
+  volume(
+    reference: string,
+    use: { readonly signal: AbortSignal; readonly specified: string; readonly namespace: string },
+  ): Promise<{ readonly id: string; readonly files: readonly ArtifactFile[] } | undefined>;
 }
 
 export interface ImageVolumeDeps {
@@ -157,7 +160,7 @@ export class ImageVolumes {
       return { id };
     } catch (error) {
       if (!(error instanceof NotFoundError) && !(error instanceof NotAnImageError)) throw error;
-      const artifact = await artifacts.volume(reference);
+      const artifact = await artifacts.volume(reference, options);
       if (artifact === undefined) throw error;
       if (mountsArtifacts) return artifact;
       throw new FailedPreconditionError(

@@ -48,18 +48,18 @@ export class ArtifactReader {
     return [...found.values()];
   }
 
-  /** Deletes the blobs that only entries which are gone have named. */
-  async removeUnused(before: readonly IndexEntry[], after: readonly IndexEntry[]): Promise<void> {
+  /** Deletes the blobs that only entries which are gone have named. @returns those that were */
+  async removeUnused(before: readonly IndexEntry[], after: readonly IndexEntry[]): Promise<readonly Digest[]> {
     const left = new Set(after.map(({ digest }) => digest));
     const gone = before.filter(({ digest }) => !left.has(digest));
-    if (gone.length === 0) return;
+    if (gone.length === 0) return [];
     const needed = await this.#blobs(after);
     // What cannot be read may need any blob: nothing is deleted then.
-    if (needed === undefined) return;
-    for (const digest of await this.#blobs(gone) ?? []) {
-      if (!needed.has(digest)) await Deno.remove(blobPath(this.root, digest)).catch(() => {});
-    }
+    if (needed === undefined) return [];
+    const unused = [...await this.#blobs(gone) ?? []].filter((digest) => !needed.has(digest));
+    for (const digest of unused) await Deno.remove(blobPath(this.root, digest)).catch(() => {});
     for (const { digest } of gone) this.#documents.delete(digest);
+    return unused;
   }
 
   async #artifact(entry: IndexEntry): Promise<Artifact | undefined> {

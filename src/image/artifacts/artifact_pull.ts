@@ -9,7 +9,10 @@ export interface PendingArtifact extends AsyncDisposable {
   /** Where the pull process puts the blobs that are not there yet. */
   readonly targets: readonly BlobTarget[];
   /** @throws DataLossError, FailedPreconditionError; see {@link ArtifactLayout.commit} */
-  commit(name: string, results: readonly LayerResult[]): Promise<ImageId>;
+  commit(
+    name: string,
+    got: { readonly results: readonly LayerResult[]; readonly signatures: readonly Uint8Array[] },
+  ): Promise<ImageId>;
 }
 
 /** Makes room for what is missing of an artifact. */
@@ -23,7 +26,7 @@ export async function beginArtifact(found: CheckedArtifact, layout: ArtifactLayo
   }));
   return {
     targets,
-    commit: async (name, results): Promise<ImageId> => {
+    commit: async (name, { results, signatures }): Promise<ImageId> => {
       const staged = new Map<Digest, string>();
       for (const { index, blobPath } of targets) {
         const layer = layers[index];
@@ -34,7 +37,7 @@ export async function beginArtifact(found: CheckedArtifact, layout: ArtifactLayo
       }
       const { manifest, index, config, content } = found;
       const document = { digest: content.config.digest, bytes: config };
-      const common = { name, manifest, config: document, layers, staged };
+      const common = { name, manifest, config: document, layers, staged, signatures };
       return await layout.commit(index === undefined ? common : { ...common, index });
     },
     [Symbol.asyncDispose]: () => stage[Symbol.asyncDispose](),

@@ -1,4 +1,5 @@
-import { FailedPreconditionError, InvalidArgumentError, messageOf } from "../../base/errors.ts";
+import { FailedPreconditionError, InvalidArgumentError, messageOf, NotFoundError } from "../../base/errors.ts";
+import type { Digest, ImageId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import { matchesDigest } from "../distribution/repository.ts";
 import type { ImageInfo } from "../images.ts";
@@ -149,6 +150,23 @@ export class Artifacts implements Disposable {
 
   [Symbol.dispose](): void {
     for (const layout of this.#layouts) layout[Symbol.dispose]();
+  }
+
+  /** The manifest of an artifact, or of an index that it was chosen from, for checks of trust. @throws NotFoundError */
+  async imageManifest(id: ImageId, digest?: Digest): Promise<Uint8Array> {
+    const artifact = await this.find([id]);
+    if (artifact === undefined) throw new NotFoundError("artifact", id);
+    try {
+      return await Deno.readFile(this.#layoutOf(artifact).blob(digest ?? artifact.digest));
+    } catch (error) {
+      throw new NotFoundError("manifest", digest ?? artifact.digest, { cause: error });
+    }
+  }
+
+  /** See {@link ArtifactLayout.signatures}. */
+  async imageSignatures(id: ImageId, manifest: Digest): Promise<readonly Uint8Array[]> {
+    const artifact = await this.find([id]);
+    return artifact === undefined ? [] : await this.#layoutOf(artifact).signatures(manifest);
   }
 
   #layoutOf(artifact: Artifact): ArtifactLayout {

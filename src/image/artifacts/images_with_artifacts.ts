@@ -2,6 +2,8 @@ import { FailedPreconditionError, NotFoundError } from "../../base/errors.ts";
 import type { ImageId } from "../../base/ids.ts";
 import type { PullRequest } from "../image_pull.ts";
 import type { ContainerImage, FilesystemUse, ImageInfo, Images, ImageStore } from "../images.ts";
+import type { ImageTrust } from "../policy/trust.ts";
+import { parseReference } from "../reference.ts";
 import { type Artifact, NotAnImageError } from "./artifact.ts";
 import type { Artifacts, VolumeFile } from "./artifacts.ts";
 
@@ -18,6 +20,15 @@ export interface ImagesWithArtifactsDeps {
   readonly images: Images;
   readonly artifacts: Artifacts;
   readonly store: Pick<ImageStore, "findImage" | "removeNames">;
+  /** Asked again when an artifact is used, as it is for images. */
+  readonly trust: Pick<ImageTrust, "check">;
+}
+
+/** Who uses an artifact, and what they call it. */
+interface Use extends Cancellable {
+  /** What stands in the pod's manifest, where the reference is an id. */
+  readonly specified?: string;
+  readonly namespace?: string;
 }
 
 /** What the CRI sees: images, and artifacts as if they were images. A name is either's; an image comes first. */
@@ -64,13 +75,15 @@ export class ImagesWithArtifacts {
    * The files of an artifact that a volume shows.
    *
    * @returns undefined when there is no such artifact
-   * @throws see {@link Artifacts.volumeFiles}
+   * @throws see {@link Artifacts.volumeFiles}; what {@link ImageTrust.check} throws when it may not be used
    */
   async volume(
     reference: string,
+    use: Use = {},
   ): Promise<{ readonly id: ImageId; readonly files: readonly VolumeFile[] } | undefined> {
     const artifact = await this.artifact(reference);
     if (artifact === undefined) return undefined;
+    await this.#check(artifact, { ...use, specified: use.specified || reference });
     return { id: artifact.id, files: await this.deps.artifacts.volumeFiles(artifact) };
   }
 
@@ -91,6 +104,7 @@ export class ImagesWithArtifacts {
       artifact = await this.artifact(reference);
     }
     if (artifact === undefined) throw new FailedPreconditionError("it is a container image, no artifact");
+    await this.#check(artifact, { ...options, specified: reference });
     const { config, artifactType } = artifact.manifest;
     if (config.mediaType !== SECCOMP_CONFIG) {
       throw new FailedPreconditionError(
@@ -117,6 +131,18 @@ export class ImagesWithArtifacts {
       await artifacts.own.remove((entry) => names.includes(entry.name));
     }
     return id;
+  }
+
+  /** The policy is asked under the names that the text has on this node, else under what it says. */
+  async #check(artifact: Artifact, use: Use & { readonly specified: string }): Promise<void> {
+    const { specified, namespace, signal = new AbortController().signal } = use;
+    const { id, names, digest, indexDigests } = artifact;
+    const repoDigests = this.deps.artifacts.info(artifact).repoDigests;
+    const meanings = (await this.deps.images.meanings(specified)).filter((meaning) => !id.startsWith(meaning));
+    const known = meanings.filter((name) => names.includes(name) || repoDigests.includes(name));
+    const meant = (known.length > 0 ? known : meanings.slice(0, 1)).map(parseReference);
+    const kept = { id, names, digests: [digest, ...indexDigests] };
+    await this.deps.trust.check(kept, { meant, namespace, signal });
   }
 
   /** See {@link Images.remove} and {@link Artifacts.remove}. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { FailedPreconditionError, messageOf } from "../../base/errors.ts";
+import { DataLossError, FailedPreconditionError, messageOf } from "../../base/errors.ts";
 import { type Digest, type ImageId, parseImageId, randomHex } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import { Semaphore } from "../../base/semaphore.ts";
@@ -22,12 +22,15 @@ export interface ArtifactCommit {
   readonly index?: { readonly digest: Digest; readonly bytes: Uint8Array };
   readonly config: { readonly digest: Digest; readonly bytes: Uint8Array };
   readonly layers: readonly Descriptor[];
+  /** Of the manifest, in c/image's form. */
+  readonly signatures: readonly Uint8Array[];
   /** Files that become blobs. */
   readonly staged: ReadonlyMap<Digest, string>;
 }
 
 const FILE_MODE = 0o644;
 const STAGING = ".crio-staging";
+const SIGNATURES = ".crio-signatures";
 
 /** One layout. Reading a read-only one takes no lock: nobody writes it. */
 export class ArtifactLayout implements Disposable {
@@ -92,6 +95,7 @@ export class ArtifactLayout implements Disposable {
     for (const document of [config, manifest, ...(index === undefined ? [] : [index])]) {
       await this.#putDocument(document);
     }
+    await this.#putSignatures(commit);
     const entry: IndexEntry = {
       mediaType: OCI_MANIFEST,
       digest: manifest.digest,
@@ -109,6 +113,17 @@ export class ArtifactLayout implements Disposable {
     await this.#write((entries) =>
       entries.filter(({ annotations = {}, digest }) => !isMeant({ name: annotations[REF_NAME] ?? "", digest }))
     );
+  }
+
+  /** What was found of signatures when it was pulled; empty for what other programs put here. */
+  async signatures(manifest: Digest): Promise<readonly Uint8Array[]> {
+    try {
+      const list: unknown = JSON.parse(await Deno.readTextFile(this.#signatureFile(manifest)));
+      return Array.isArray(list) ? list.map((one) => Uint8Array.fromBase64(String(one))) : [];
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return [];
+      throw new DataLossError(`the signatures of artifact ${manifest} are damaged: pull it again`, { cause: error });
+    }
   }
 
   /** Path of a blob. */
@@ -146,6 +161,19 @@ export class ArtifactLayout implements Disposable {
     await writeFileAtomic(this.blob(digest), bytes, { mode: FILE_MODE });
   }
 
+  /** Beside the layout: it has no place of its own for them. */
+  async #putSignatures({ manifest, signatures }: ArtifactCommit): Promise<void> {
+    const path = this.#signatureFile(manifest.digest);
+    if (signatures.length === 0) return await Deno.remove(path).catch(() => {});
+    await Deno.mkdir(`${this.root}/${SIGNATURES}`, { recursive: true, mode: 0o755 });
+    const text = JSON.stringify(signatures.map((one) => one.toBase64()));
+    await writeFileAtomic(path, new TextEncoder().encode(text), { mode: FILE_MODE });
+  }
+
+  #signatureFile(manifest: Digest): string {
+    return `${this.root}/${SIGNATURES}/${manifest.replace(":", "-")}.json`;
+  }
+
   async #write(change: (entries: readonly IndexEntry[]) => readonly IndexEntry[]): Promise<void> {
     const before = await this.#entries();
     const after = change(before);
@@ -155,7 +183,9 @@ export class ArtifactLayout implements Disposable {
     await Deno.lstat(layout).catch(() => text(layout, '{"imageLayoutVersion":"1.0.0"}'));
     await text(`${this.root}/index.json`, renderIndex(after));
     this.#known = undefined;
-    await this.#reader.removeUnused(before, after);
+    for (const digest of await this.#reader.removeUnused(before, after)) {
+      await Deno.remove(this.#signatureFile(digest)).catch(() => {});
+    }
   }
 
   async #entries(): Promise<readonly IndexEntry[]> {

@@ -158,7 +158,8 @@ export class ImageTrust {
       const bytes = await this.deps.store.imageManifest(id, digest);
       if (!matchesDigest(bytes, digest)) return undefined;
       const parsed = parseManifest(bytes, "");
-      return parsed.kind === "image" && parsed.config.digest === `sha256:${id}` ? bytes : undefined;
+      const named = parsed.kind === "image" ? parsed.config.digest : parsed.kind === "artifact" ? digest : undefined;
+      return named === `sha256:${id}` ? bytes : undefined;
     } catch (error) {
       if (!(error instanceof PodError)) throw error;
       if (!(error instanceof NotFoundError)) {
