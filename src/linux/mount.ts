@@ -32,6 +32,22 @@ export const MOUNT_FLAG = {
   relatime: 1n << 21n,
 } as const;
 
+/** Words of mount(8) that are flags of the call and no options of a file system; 0: what is so anyway. */
+const FLAG_WORDS: ReadonlyMap<string, bigint> = new Map([
+  ["ro", MOUNT_FLAG.readonly],
+  ["nosuid", MOUNT_FLAG.nosuid],
+  ["nodev", MOUNT_FLAG.nodev],
+  ["noexec", MOUNT_FLAG.noexec],
+  ["sync", 16n],
+  ["dirsync", 128n],
+  ["noatime", MOUNT_FLAG.noatime],
+  ["nodiratime", 2048n],
+  ["relatime", MOUNT_FLAG.relatime],
+  ["strictatime", 1n << 24n],
+  ["lazytime", 1n << 25n],
+  ...["defaults", "rw", "suid", "dev", "exec", "async", "atime", "diratime"].map((word) => [word, 0n] as const),
+]);
+
 const MNT_DETACH = 2;
 const UMOUNT_NOFOLLOW = 8;
 const O_PATH = 0o10000000;
@@ -114,7 +130,7 @@ export interface OverlayRequest {
   readonly lower: readonly string[];
   readonly upper?: string;
   readonly work?: string;
-  /** Further options, such as `volatile`. */
+  /** Further options, such as `volatile` or `nodev`. */
   readonly options?: readonly string[];
   /**
    * Directory that most paths are in. When the options would not fit in a page, paths below it are given relative to
@@ -129,15 +145,16 @@ export interface OverlayRequest {
  * @throws ErrnoError, with E2BIG when even the shortened options do not fit in a page
  */
 export function mountOverlay(request: OverlayRequest): void {
-  const { target, base } = request;
+  const { target, base, options = [] } = request;
+  const flags = options.reduce((sum, word) => sum | (FLAG_WORDS.get(word) ?? 0n), 0n);
   const data = overlayData(request, (path) => path);
   if (cString(data).length <= PAGE_BYTES) {
-    mount({ source: "overlay", target, filesystem: "overlay", data });
+    mount({ source: "overlay", target, filesystem: "overlay", flags, data });
     return;
   }
   const relative = overlayData(request, (path) => path.startsWith(`${base}/`) ? path.slice(base.length + 1) : path);
   if (cString(relative).length > PAGE_BYTES) throw new ErrnoError("mount overlay", 7, target);
-  mountFrom(base, { source: "overlay", target, filesystem: "overlay", data: relative });
+  mountFrom(base, { source: "overlay", target, filesystem: "overlay", flags, data: relative });
 }
 
 /**
@@ -215,7 +232,7 @@ function overlayData(request: OverlayRequest, shorten: (path: string) => string)
   const { lower, upper, work, options = [] } = request;
   const parts = [`lowerdir=${lower.map(shorten).join(":")}`];
   if (upper !== undefined && work !== undefined) parts.push(`upperdir=${shorten(upper)}`, `workdir=${shorten(work)}`);
-  return [...parts, ...options].join(",");
+  return [...parts, ...options.filter((word) => !FLAG_WORDS.has(word))].join(",");
 }
 
 function mountFrom(directory: string, request: MountRequest): void {

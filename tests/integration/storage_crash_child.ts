@@ -4,7 +4,9 @@
  */
 import { openLibraries } from "../../src/linux/warm_up.ts";
 import { makeImage, openStore, pullInto } from "../unit/storage/store_fixture.ts";
-import { CONTAINER, CONTENTS, NAME } from "./storage_crash_fixture.ts";
+import { checkStore } from "../../src/storage/check.ts";
+import { silentLogger } from "../../src/base/logger.ts";
+import { CONTAINER, CONTENTS, imageStoreOf, NAME, SPLIT } from "./storage_crash_fixture.ts";
 
 const CHANGES = [
   "rename",
@@ -34,23 +36,28 @@ function killBefore(count: number): void {
 const [graphRoot = "", runRoot = "", directory = "", what = "", count = ""] = Deno.args;
 openLibraries();
 const image = await makeImage(directory, CONTENTS);
-await using store = await openStore({ directory, graphRoot, runRoot });
+await using store = await openStore({ directory, graphRoot, runRoot }, imageStoreOf(directory, what));
 const start = (): Promise<void> => Promise.resolve(killBefore(Number(count)));
 
-if (what === "commit") {
+const work = what.replace(SPLIT, "");
+if (work === "repair") {
+  const report = await checkStore({ graphRoot, runRoot, logger: silentLogger });
+  await start();
+  await store.repair(report, { removeContainers: true });
+} else if (work === "commit") {
   await pullInto(store, image, { names: [NAME], beforeCommit: start });
 } else {
   const found = await store.findImage(NAME);
   if (found === undefined) throw new Error("the image is not there");
   await start();
-  if (what === "create") {
+  if (work === "create") {
     await store.createContainer({ id: CONTAINER, names: ["c"], imageId: found.id, metadata: "", volatile: false });
     await store.mountContainer(CONTAINER);
-  } else if (what === "create volatile") {
+  } else if (work === "create volatile") {
     await store.createContainer({ id: CONTAINER, names: ["c"], imageId: found.id, metadata: "" });
     await store.mountContainer(CONTAINER);
-  } else if (what === "delete container") await store.deleteContainer(CONTAINER);
-  else if (what === "delete image") await store.deleteImage(found.id);
+  } else if (work === "delete container") await store.deleteContainer(CONTAINER);
+  else if (work === "delete image") await store.deleteImage(found.id);
   else throw new Error(`cannot do ${what}`);
 }
 await store.settle();
