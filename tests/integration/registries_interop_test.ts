@@ -157,6 +157,8 @@ const CONFIGS: ReadonlyArray<readonly [text: string, good: boolean]> = [
   [`[aliases]\n"a:1" = "b.example/c"`, false],
   [`credential-helpers = ["containers-auth.json"]`, true],
   [`unqualified-search-registries = "a.example"`, false],
+  [`[registries.search]\nregistries = ["a.example"]\n[registries.insecure]\nregistries = ["b.example"]`, true],
+  [`[registries.search]\nregistries = ["a.example"]\n[[registry]]\nlocation = "b.example"`, false],
 ];
 
 Deno.test("files are good and bad as for skopeo", async () => {

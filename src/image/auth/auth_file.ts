@@ -1,5 +1,6 @@
 /** auth.json as containers-auth.json(5) describes it, and Docker's config.json, which has the same `auths`. */
 import { FailedPreconditionError, messageOf } from "../../base/errors.ts";
+import { configHome } from "../config_home.ts";
 import { type Credentials, decodeBasic, registryKey } from "./credentials.ts";
 
 export interface AuthFileOptions {
@@ -41,7 +42,7 @@ export function authFiles(options: AuthFileOptions): readonly AuthPlace[] {
   const home = environment["HOME"] || "/root";
   return [
     { path: runtime ? `${runtime}/containers/auth.json` : `/run/containers/${uid}/auth.json` },
-    { path: `${environment["XDG_CONFIG_HOME"] || `${home}/.config`}/containers/auth.json` },
+    { path: `${configHome(environment)}/containers/auth.json` },
     { path: `${environment["DOCKER_CONFIG"] || `${home}/.docker`}/config.json` },
     { path: `${home}/.dockercfg`, legacy: true },
   ].map((place) => ({ ...place, required: false }));

@@ -1,5 +1,6 @@
 /** Whom to trust: the system's certificate authorities, and per-host files of containers-certs.d(5). */
 import { FailedPreconditionError, messageOf } from "../../base/errors.ts";
+import { configHome } from "../config_home.ts";
 
 /** Extra trust for one registry host, and who we are to it. PEM texts. */
 export interface HostCertificates {
@@ -8,13 +9,19 @@ export interface HostCertificates {
 }
 
 /** Directories of per-host certificates, first match wins (containers-certs.d(5)). */
-export const CERTIFICATE_DIRECTORIES: readonly string[] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
+export const CERTIFICATE_DIRECTORIES: readonly string[] = [
+  "/etc/containers/certs.rootful.d",
+  "/etc/containers/certs.d",
+  "/etc/docker/certs.d",
+  "/usr/share/containers/certs.rootful.d",
+  "/usr/share/containers/certs.d",
+];
 
 /** The same with those of the user that the daemon runs as, which come first. */
 export function certificateDirectories(
   environment: Readonly<Record<string, string | undefined>>,
 ): readonly string[] {
-  return [`${environment["HOME"] || "/root"}/.config/containers/certs.d`, ...CERTIFICATE_DIRECTORIES];
+  return [`${configHome(environment)}/containers/certs.d`, ...CERTIFICATE_DIRECTORIES];
 }
 
 /** Where distributions keep the bundle of all trusted authorities; the first that exists is taken, as Go does. */

@@ -19,6 +19,7 @@ import {
   type Where,
   wrong,
 } from "./_fields.ts";
+import { upgraded } from "./_version_1.ts";
 
 /** When a mirror may be asked. */
 export type PullFromMirror = "all" | "digest-only" | "tag-only";
@@ -62,12 +63,9 @@ export const AUTH_FILES = "containers-auth.json";
 
 /** Parses one file. Keys that it does not have are absent. @throws InvalidArgumentError */
 export function parseRegistries(text: string, file: string): Partial<RegistriesConfig> {
-  const table = parseToml(text, file);
-  if (isTable(table["registries"])) {
-    throw new InvalidArgumentError(
-      `${file}: version 1 of the registries format ([registries.search]) is not supported; use [[registry]] tables and unqualified-search-registries`,
-    );
-  }
+  const read = parseToml(text, file);
+  const old = isTable(read["registries"]);
+  const table = old ? upgraded(read, file) : read;
   const at = (key: string): Where => ({ file, key });
   const search = table["unqualified-search-registries"];
   const mode = table["short-name-mode"];
@@ -76,7 +74,10 @@ export function parseRegistries(text: string, file: string): Partial<RegistriesC
   const registries = tables(table["registry"], at("registry")).map((entry) => registryEntry(entry, file));
   refuseConflicts(registries);
   return {
-    warnings: registries.flatMap(prefixWarning),
+    warnings: [
+      ...(old ? [`${file} is of version 1 of its format: write [[registry]] tables`] : []),
+      ...registries.flatMap(prefixWarning),
+    ],
     // Of one prefix that stands there twice, the first counts.
     registries: registries.filter((one, i) => registries.findIndex(({ prefix }) => prefix === one.prefix) === i),
     ...(search === undefined
@@ -84,7 +85,7 @@ export function parseRegistries(text: string, file: string): Partial<RegistriesC
       : { searchRegistries: searchRegistries(search, at("unqualified-search-registries")) }),
     ...(mode === undefined || mode === "" ? {} : { shortNameMode: shortNameMode(mode, at("short-name-mode")) }),
     ...(aliases === undefined ? {} : { aliases: aliasMap(aliases, at("aliases")) }),
-    ...(helpers === undefined ? {} : { credentialHelpers: helperNames(helpers, at("credential-helpers")) }),
+    ...helperNames(helpers, at("credential-helpers")),
   };
 }
 
@@ -119,6 +120,9 @@ function registryEntry(table: Table, file: string): RegistryEntry {
     throw new InvalidArgumentError(`${file}: registry prefix ${quote(prefix)} is not host[:port][/path] (no scheme)`);
   }
   if (location !== undefined) requireLocation(location, at("location"));
+  if (table["pull-from-mirror"] !== undefined) {
+    throw wrong(at("pull-from-mirror"), `of ${quote(prefix)} stands outside of a [[registry.mirror]]`);
+  }
   const digestOnly = optionalBoolean(table["mirror-by-digest-only"], at("mirror-by-digest-only"));
   const target = location ?? (wildcard ? undefined : prefix);
   return {
@@ -228,12 +232,13 @@ function requireRepository(text: string, where: Where): void {
   throw wrong(where, `${quote(text)} must have neither tag nor digest`);
 }
 
-function helperNames(value: unknown, where: Where): readonly string[] {
-  const names = strings(value, where);
+/** An empty list says nothing. */
+function helperNames(value: unknown, where: Where): { readonly credentialHelpers?: readonly string[] } {
+  const names = value === undefined ? [] : strings(value, where);
   // It becomes part of a program's name.
   const bad = names.find((name) => !/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(name));
   if (bad !== undefined) throw wrong(where, `${quote(bad)} is not the end of a program's name`);
-  return names;
+  return names.length === 0 ? {} : { credentialHelpers: names };
 }
 
 function parseToml(text: string, file: string): Table {

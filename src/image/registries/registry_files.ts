@@ -1,15 +1,18 @@
 /** Which files make the registries configuration, and what they hold now. */
 import { InvalidArgumentError, messageOf } from "../../base/errors.ts";
+import { configHome } from "../config_home.ts";
 
 export interface RegistriesSource {
   /** The only main file, when given. */
   readonly file?: string;
   /** The only directory of drop-in files, when given. */
   readonly dropInDirectory?: string;
-  /** For CONTAINERS_REGISTRIES_CONF, XDG_CONFIG_HOME and HOME. */
+  /** For CONTAINERS_REGISTRIES_CONF, CONTAINERS_REGISTRIES_CONF_OVERRIDE, XDG_CONFIG_HOME and HOME. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Aliases that podman noted. Default `/var/cache/containers/short-name-aliases.conf`. */
   readonly aliasFile?: string;
+  /** The vendor's and the administrator's directory. Default `/usr/share/containers` and `/etc/containers`. */
+  readonly systemDirectories?: readonly string[];
 }
 
 /** A file that exists, with what tells that it was changed. */
@@ -18,39 +21,60 @@ export interface RegistryFile {
   readonly signature: string;
 }
 
-const SYSTEM_FILE = "/etc/containers/registries.conf";
-const SYSTEM_DIRECTORY = "/etc/containers/registries.conf.d";
+const SYSTEM_DIRECTORIES = ["/usr/share/containers", "/etc/containers"];
 const ALIAS_FILE = "/var/cache/containers/short-name-aliases.conf";
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
 
 /**
- * The files that exist, in the order in which they are merged (containers-registries.conf(5)): a user's own main file
- * takes the place of the system's with its directory; without one, the user's directory comes after the system's.
+ * The files that exist, in the order in which they are merged (containers-config(5)): one main file, the user's before the
+ * administrator's before the vendor's; then the drop-in files of all directories by name, of one name the user's before
+ * the administrator's before the vendor's. A main file that the environment names stands alone.
  *
- * @throws InvalidArgumentError for a directory or file that cannot be looked at
+ * @throws InvalidArgumentError for a directory or file that cannot be looked at, and for one that is named and not there
  */
 export async function registryFiles(source: RegistriesSource): Promise<readonly RegistryFile[]> {
-  const { environment = {}, aliasFile = ALIAS_FILE } = source;
-  const user = `${configHome(environment)}/containers/registries.conf`;
-  const chosen = source.file ?? (environment["CONTAINERS_REGISTRIES_CONF"] || undefined);
-  const own = chosen === undefined ? await look(user) : undefined;
-  const main = own ?? await look(chosen ?? SYSTEM_FILE);
-  const directories = source.dropInDirectory !== undefined
-    ? [source.dropInDirectory]
-    : own === undefined
-    ? [SYSTEM_DIRECTORY, `${user}.d`]
-    : [`${user}.d`];
-  const found = [main];
-  for (const directory of directories) {
-    for (const path of await dropIns(directory)) found.push(await look(path));
+  const { environment = {}, aliasFile = ALIAS_FILE, systemDirectories = SYSTEM_DIRECTORIES } = source;
+  const places = [...systemDirectories, `${configHome(environment)}/containers`];
+  const named = source.file === undefined ? environment["CONTAINERS_REGISTRIES_CONF"] || undefined : undefined;
+  const override = environment["CONTAINERS_REGISTRIES_CONF_OVERRIDE"] || undefined;
+  const found: (RegistryFile | undefined)[] = [
+    named === undefined
+      ? await firstOf(source.file === undefined ? mainFiles(places) : [source.file])
+      : await existing(named),
+  ];
+  if (named === undefined || source.dropInDirectory !== undefined) {
+    const directories = source.dropInDirectory === undefined ? dropInDirectories(places) : [source.dropInDirectory];
+    for (const path of await dropIns(directories)) found.push(await look(path));
   }
+  if (override !== undefined) found.push(await existing(override));
   found.push(await look(aliasFile));
   return found.filter((file) => file !== undefined);
 }
 
-/** Where a user keeps configuration; root's home where nothing says another (services of systemd have no HOME). */
-export function configHome(environment: Readonly<Record<string, string | undefined>>): string {
-  return environment["XDG_CONFIG_HOME"] || `${environment["HOME"] || "/root"}/.config`;
+function mainFiles(places: readonly string[]): readonly string[] {
+  return places.map((place) => `${place}/registries.conf`).reverse();
+}
+
+/** Users have no directory for root alone. */
+function dropInDirectories(places: readonly string[]): readonly string[] {
+  return places.flatMap((place, i) => [
+    `${place}/registries.conf.d`,
+    ...(i + 1 < places.length ? [`${place}/registries.rootful.conf.d`] : []),
+  ]);
+}
+
+async function firstOf(paths: readonly string[]): Promise<RegistryFile | undefined> {
+  for (const path of paths) {
+    const file = await look(path);
+    if (file !== undefined) return file;
+  }
+  return undefined;
+}
+
+async function existing(path: string): Promise<RegistryFile> {
+  const file = await look(path);
+  if (file === undefined) throw new InvalidArgumentError(`registries configuration ${path} does not exist`);
+  return file;
 }
 
 /** @throws InvalidArgumentError; a file that is gone is empty */
@@ -76,16 +100,19 @@ async function look(path: string): Promise<RegistryFile | undefined> {
   }
 }
 
-async function dropIns(directory: string): Promise<string[]> {
-  const names: string[] = [];
-  try {
-    for await (const entry of Deno.readDir(directory)) {
-      if (entry.name.endsWith(".conf") && !entry.isDirectory) names.push(entry.name);
+/** Of one name the last directory's file counts. */
+async function dropIns(directories: readonly string[]): Promise<readonly string[]> {
+  const files = new Map<string, string>();
+  for (const directory of directories) {
+    try {
+      for await (const { name, isDirectory } of Deno.readDir(directory)) {
+        if (name.endsWith(".conf") && !isDirectory) files.set(name, `${directory}/${name}`);
+      }
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw unreadable(directory, error);
     }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw unreadable(directory, error);
   }
-  return names.sort().map((name) => `${directory}/${name}`);
+  return [...files].sort(([a], [b]) => a < b ? -1 : 1).map(([, path]) => path);
 }
 
 function unreadable(path: string, error: unknown): InvalidArgumentError {

@@ -6,9 +6,13 @@ import { Registries } from "../../../src/image/registries/registries.ts";
 import type { RegistriesConfig } from "../../../src/image/registries/registries_conf.ts";
 import type { RegistriesSource } from "../../../src/image/registries/registry_files.ts";
 
+const NOWHERE: RegistriesSource = {
+  aliasFile: "/nonexistent/aliases",
+  environment: { HOME: "/nonexistent" },
+  systemDirectories: ["/nonexistent/etc"],
+};
 const load = (source: RegistriesSource): Promise<RegistriesConfig> =>
-  new Registries({ aliasFile: "/nonexistent/aliases", environment: { HOME: "/nonexistent" }, ...source }, silentLogger)
-    .current();
+  new Registries({ ...NOWHERE, ...source }, silentLogger).current();
 
 async function config(files: Readonly<Record<string, string>>): Promise<RegistriesConfig> {
   const directory = await Deno.makeTempDir();
@@ -170,32 +174,64 @@ Deno.test("aliases and helpers of later files count, and an empty alias takes on
   deepEqual((await load({ file: "/nonexistent/f" })).credentialHelpers, ["containers-auth.json"]);
 });
 
-Deno.test("a user's own files, the environment's and podman's aliases are found", async () => {
-  const home = await Deno.makeTempDir();
+Deno.test("files are found in the places of vendor, administrator, user and environment", async () => {
+  const root = await Deno.makeTempDir();
+  const put = async (path: string, text: string): Promise<void> => {
+    await Deno.mkdir(`${root}/${path}`.replace(/\/[^/]*$/, ""), { recursive: true });
+    await Deno.writeTextFile(`${root}/${path}`, text);
+  };
+  const search = (name: string): string => `unqualified-search-registries = ["${name}"]`;
+  const alias = (name: string, host: string): string => `[aliases]\n"${name}" = "${host}/${name}"`;
+  const found = async (environment: Record<string, string> = {}, more: RegistriesSource = {}): Promise<string> => {
+    const { searchRegistries, aliases } = await load({
+      environment: { HOME: `${root}/home`, ...environment },
+      systemDirectories: [`${root}/usr`, `${root}/etc`],
+      aliasFile: `${root}/noted.conf`,
+      ...more,
+    });
+    return [...searchRegistries, ...[...aliases.values()].sort()].join(" ");
+  };
   try {
-    const directory = `${home}/.config/containers`;
-    await Deno.mkdir(`${directory}/registries.conf.d`, { recursive: true });
-    const search = (name: string): string => `unqualified-search-registries = ["${name}"]`;
-    await Deno.writeTextFile(`${directory}/registries.conf.d/x.conf`, `[aliases]\n"a" = "user.example/a"`);
-    await Deno.writeTextFile(`${home}/aliases`, `[aliases]\n"b" = "noted.example/b"`);
-    await Deno.writeTextFile(`${home}/other.conf`, search("other.example"));
-    const environment = { HOME: home };
-    const aliasFile = `${home}/aliases`;
-    deepEqual([...(await load({ environment, aliasFile })).aliases.values()].slice(-2), [
-      "user.example/a",
-      "noted.example/b",
-    ]);
-    await Deno.writeTextFile(`${directory}/registries.conf`, search("user.example"));
-    const own = await load({ environment, aliasFile });
-    deepEqual([own.searchRegistries, own.aliases.size], [["user.example"], 2]);
-    const chosen = { ...environment, CONTAINERS_REGISTRIES_CONF: `${home}/other.conf` };
-    deepEqual((await load({ environment: chosen })).searchRegistries, ["other.example"]);
-    deepEqual((await load({ environment: chosen, file: `${directory}/registries.conf` })).searchRegistries, [
-      "user.example",
-    ]);
+    await put("usr/registries.conf", search("v.example"));
+    await put("usr/registries.conf.d/10-a.conf", alias("a", "v.example"));
+    await put("usr/registries.conf.d/20-b.conf", alias("b", "v.example"));
+    equal(await found(), "v.example v.example/a v.example/b");
+    await put("etc/registries.conf", search("e.example"));
+    await put("etc/registries.rootful.conf.d/10-a.conf", alias("a", "e.example"));
+    equal(await found(), "e.example e.example/a v.example/b");
+    await put("home/.config/containers/registries.conf", search("u.example"));
+    await put("home/.config/containers/registries.conf.d/15-c.conf", alias("b", "u.example"));
+    equal(await found(), "u.example e.example/a v.example/b");
+    await put("noted.conf", alias("b", "n.example"));
+    equal(await found(), "u.example e.example/a n.example/b");
+    await put("named.conf", search("named.example"));
+    await put("over.conf", alias("o", "o.example"));
+    equal(await found({ CONTAINERS_REGISTRIES_CONF: `${root}/named.conf` }), "named.example n.example/b");
+    equal(
+      await found({ CONTAINERS_REGISTRIES_CONF_OVERRIDE: `${root}/over.conf` }),
+      "u.example e.example/a n.example/b o.example/o",
+    );
+    await rejects(found({ CONTAINERS_REGISTRIES_CONF: `${root}/gone.conf` }), /gone\.conf does not exist/);
+    const flags = { file: `${root}/named.conf`, dropInDirectory: `${root}/usr/registries.conf.d` };
+    equal(
+      await found({ CONTAINERS_REGISTRIES_CONF: `${root}/gone.conf` }, flags),
+      "named.example n.example/b v.example/a",
+    );
   } finally {
-    await Deno.remove(home, { recursive: true });
+    await Deno.remove(root, { recursive: true });
   }
+});
+
+Deno.test("a file of version 1 is read, and told", async () => {
+  const from = await config({
+    "registries.conf": `[registries.search]\nregistries = ["a.example", "b.example"]
+[registries.insecure]\nregistries = ["127.0.0.1:5000"]\n[registries.block]\nregistries = ["127.0.0.1:5000/no", "c.example"]`,
+  });
+  deepEqual(from.searchRegistries, ["a.example", "b.example"]);
+  deepEqual(places("127.0.0.1:5000/x", from), ["127.0.0.1:5000/x insecure"]);
+  throws(() => places("127.0.0.1:5000/no/x", from), /blocked/);
+  throws(() => places("c.example/x", from), /blocked/);
+  match(from.warnings.join(), /registries\.conf is of version 1/);
 });
 
 Deno.test("a change counts at once; a bad file is told once and leaves the last good configuration", async () => {
@@ -245,7 +281,10 @@ Deno.test("of one prefix that stands there twice the first counts", async () => 
 
 const WRONG: ReadonlyArray<readonly [text: string, reason: RegExp]> = [
   ["a = ", /registries\.conf:1:/],
-  ["[registries.search]\nregistries = []", /version 1/],
+  ["[registries.search]\nregistries = []\n[[registry]]\nlocation = 'x'", /registry is of version 2/],
+  ["[registries.search]\nregistries = 'x'", /registries\.search\.registries is not an array of strings/],
+  ["[registries]\nsearch = 1", /registries\.search\.registries is not an array of tables/],
+  ["[[registry]]\nlocation = 'x'\npull-from-mirror = 'all'", /outside of a/],
   ["[[registry]]\ninsecure = true", /neither prefix nor location/],
   ["[[registry]]\nlocation = 'https://x'", /no scheme/],
   ["[[registry]]\nlocation = 'x'\ninsecure = 'yes'", /registry\.insecure is not true or false/],
