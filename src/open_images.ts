@@ -1,4 +1,5 @@
 /** Images and artifacts of this node as one, from the configuration. */
+import { messageOf } from "./base/errors.ts";
 import type { Logger } from "./base/logger.ts";
 import type { Config } from "./config/schema.ts";
 import { Artifacts } from "./image/artifacts/artifacts.ts";
@@ -17,7 +18,9 @@ export async function openImages(
     additional: config.runtime.additionalArtifactStores,
     pinnedImages: options.pinnedImages ?? [],
   }, deps);
-  await artifacts.own.sweep();
+  await artifacts.own.sweep().catch((error: unknown) => {
+    deps.log.warn(`leftovers of artifacts stay: ${messageOf(error)}`);
+  });
   const trust = new ImageTrust(options, { store: artifacts, verifier: deps.puller, log: deps.log });
   const images = new Images(options, { ...deps, artifacts: artifacts.own });
   return Object.assign(new ImagesWithArtifacts({ images, artifacts, store: deps.store, trust }), {

@@ -265,7 +265,18 @@ Deno.test("what is damaged in the store is left out or refused, and a crash's le
     await Deno.writeTextFile(`${layout}/index.json`, "{ half");
     equal((await all.list()).length, 2, "what was known last");
     await Deno.mkdir(`${layout}/.crio-staging/0123`, { recursive: true });
-    await artifacts.own.sweep();
+    // An index that cannot be read may name anything.
+    const before = await blobsOf(root);
+    const old = new Date(Date.now() - 25 * 3_600_000);
+    const [stray, fresh] = ["1", "2"].map((digit) => `sha256:${digit.repeat(64)}`);
+    for (const digest of [stray, fresh]) await Deno.writeTextFile(blob(digest ?? ""), "stray");
+    for (const digest of [stray, ...before]) await Deno.utime(blob(digest ?? ""), old, old);
+    await rejects(artifacts.own.sweep(), { kind: "data_loss" });
     deepEqual(await staged(root), []);
+    equal((await blobsOf(root)).length, before.length + 2);
+    index.manifests = index.manifests.slice(0, 2);
+    await Deno.writeTextFile(`${layout}/index.json`, JSON.stringify(index));
+    await artifacts.own.sweep();
+    deepEqual(await blobsOf(root), [...before, fresh].sort());
   });
 });

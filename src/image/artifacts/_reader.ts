@@ -62,6 +62,24 @@ export class ArtifactReader {
     return unused;
   }
 
+  /** Deletes blobs that no entry needs and that were written before that time. @returns how many */
+  async removeStrays(entries: readonly IndexEntry[], writtenBeforeMs: number): Promise<number> {
+    const needed = await this.#blobs(entries);
+    if (needed === undefined) return 0;
+    let removed = 0;
+    for (const algorithm of ["sha256", "sha512"]) {
+      const directory = `${this.root}/blobs/${algorithm}`;
+      for (const { name } of await Array.fromAsync(Deno.readDir(directory)).catch(() => [])) {
+        if (needed.has(`${algorithm}:${name}` as Digest)) continue;
+        const { mtime } = await Deno.lstat(`${directory}/${name}`);
+        if ((mtime?.getTime() ?? Infinity) >= writtenBeforeMs) continue;
+        await Deno.remove(`${directory}/${name}`);
+        removed++;
+      }
+    }
+    return removed;
+  }
+
   async #artifact(entry: IndexEntry): Promise<Artifact | undefined> {
     const top = await this.#document(entry.digest);
     const chosen = top.manifest.kind === "index"

@@ -30,6 +30,7 @@ export interface ArtifactCommit {
 
 const FILE_MODE = 0o644;
 const STAGING = ".crio-staging";
+const STRAY_MS = 24 * 3_600_000;
 const SIGNATURES = ".crio-signatures";
 
 /** One layout. Reading a read-only one takes no lock: nobody writes it. */
@@ -78,9 +79,16 @@ export class ArtifactLayout implements Disposable {
     };
   }
 
-  /** Removes what a crash left on its way. Before the first pull only. */
+  /**
+   * Removes what a crash left: on its way, or as blobs that nothing names and nobody has written for a day (podman writes
+   * blobs before it takes the lock). Before the first pull only.
+   */
   async sweep(): Promise<void> {
     await Deno.remove(`${this.root}/${STAGING}`, { recursive: true }).catch(() => {});
+    if (await this.#stamp() === undefined) return;
+    using _lock = await this.#acquire();
+    const removed = await this.#reader.removeStrays(await this.#entries(), Date.now() - STRAY_MS);
+    if (removed > 0) this.options.log.info("Removed blobs of artifacts that nothing names", { blobs: removed });
   }
 
   /**
