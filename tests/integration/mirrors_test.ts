@@ -62,6 +62,25 @@ const ROWS: readonly Row[] = [
     kind: "data_loss",
   },
   {
+    name: "an image for other platforms",
+    effect: {
+      kind: "status",
+      status: 200,
+      headers: { "content-type": "application/vnd.oci.image.index.v1+json" },
+      body: JSON.stringify({
+        schemaVersion: 2,
+        manifests: [{
+          mediaType: "application/vnd.oci.image.manifest.v1+json",
+          digest: `sha256:${"0".repeat(64)}`,
+          size: 2,
+          platform: { os: "linux", architecture: "s390x" },
+        }],
+      }),
+    },
+    reason: /no variant for linux.*s390x/,
+    kind: "failed_precondition",
+  },
+  {
     name: "a manifest with the wrong digest",
     effect: { kind: "corrupt" },
     byDigest: true,

@@ -73,7 +73,7 @@ export async function pullLayerFrom(
     } catch (error) {
       signal.throwIfAborted();
       const [first, second, ...others] = rest;
-      const lie = second === undefined ? undefined : await lieOf(reader);
+      const lie = second === undefined || isOfThisNode(error) ? undefined : await lieOf(reader);
       if (second === undefined || lie === undefined) {
         throw error instanceof PodError
           ? attempts.error(rest[reader.sourceIndex]?.endpoint ?? first.endpoint, error)
@@ -113,6 +113,11 @@ function readerOf(places: readonly [LayerPlace, ...LayerPlace[]], job: SourcedLa
       if (next !== undefined) job.attempts.trying(next.endpoint);
     },
   });
+}
+
+/** A full disk, a missing capability: no other place would change that. */
+function isOfThisNode(error: unknown): boolean {
+  return error instanceof PodError && (error.kind === "resource_exhausted" || error.kind === "permission_denied");
 }
 
 /**
