@@ -192,7 +192,7 @@ Deno.test("signatures come from a mirror that is asked, and from a lookaside pla
 
 Deno.test("a place of signatures that does not work stops a pull only where signatures are asked for", async () => {
   await withNode({}, async (node) => {
-    const { images, root } = node;
+    const { images, registry, root } = node;
     const image = addImage(node, "app");
     await Deno.mkdir(`${root}/registries.d`);
     await Deno.writeTextFile(`${root}/registries.d/x.yaml`, "default-docker: {lookaside: 'http://127.0.0.1:9/s'}");
@@ -202,6 +202,11 @@ Deno.test("a place of signatures that does not work stops a pull only where sign
       match(error.message, /look for signatures of app@sha256:[0-9a-f]{64}: http:\/\/127\.0\.0\.1:9\/s.*refused/i);
       return true;
     });
+    await Deno.remove(`${root}/registries.d/x.yaml`);
+    await writeLookaside(node);
+    registry.fail({ path: ".sig", nth: 1, effect: { kind: "status", status: 403 } });
+    await rejects(images.pull({ image: image.reference }), { kind: "permission_denied", message: /signatures .* 403/ });
+    await Deno.remove(`${root}/registries.d/default.yaml`);
     await writePolicy(`${root}/policy.json`, ACCEPT);
     await images.pull({ image: image.reference });
     await Deno.writeTextFile(`${root}/registries.d/x.yaml`, "default-docker: []");

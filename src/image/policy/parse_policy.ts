@@ -21,7 +21,8 @@ export function parsePolicy(text: string, file: string): Policy {
   try {
     const document = strictObject(parseStrictJson(text), "it", ["default", "transports"]);
     if (document["default"] === undefined) throw new InvalidArgumentError("it has no default");
-    const transports = strictObject(document["transports"] ?? {}, "transports");
+    const { transports: given = {} } = document;
+    const transports = strictObject(given, "transports");
     return {
       file,
       default: requirements(document["default"], "default"),

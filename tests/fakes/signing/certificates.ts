@@ -31,6 +31,8 @@ export interface CertificateSpec {
   /** An extension that nobody knows, critical. */
   readonly unknownCritical?: boolean;
   readonly nameConstraints?: boolean;
+  /** The extension of usages twice, second for everything. */
+  readonly repeatedUsages?: boolean;
   /** Default P-256. */
   readonly keyKind?: "ec" | "rsa" | "ed25519";
 }
@@ -47,7 +49,7 @@ export function makeCertificate(spec: CertificateSpec): TestCertificate {
   const algorithm = algorithmOf(signer);
   const tbs = sequence(
     explicit(0, integer(Buffer.from([2]))),
-    integer(createHash("sha256").update(crypto.randomUUID()).digest().subarray(0, 8)),
+    integer(Uint8Array.of(1, ...createHash("sha256").update(crypto.randomUUID()).digest().subarray(0, 8))),
     algorithm,
     nameOf(spec.issuer?.name ?? spec.name),
     sequence(time(notBefore), time(notAfter)),
@@ -94,6 +96,7 @@ function extensionsOf(spec: CertificateSpec): Buffer[] {
   return [
     ...(ca ? [extension("2.5.29.19", sequence(TRUE, ...limit), "critical")] : []),
     ...(usages.length > 0 ? [extension("2.5.29.37", sequence(...usages.map(oid)))] : []),
+    ...(spec.repeatedUsages === true ? [extension("2.5.29.37", sequence(oid("2.5.29.37.0")))] : []),
     ...(names.length > 0 ? [extension("2.5.29.17", sequence(...names))] : []),
     ...(spec.oidcIssuer === undefined ? [] : [extension("1.3.6.1.4.1.57264.1.1", raw(spec.oidcIssuer))]),
     ...(spec.oidcIssuerV2 === undefined ? [] : [extension("1.3.6.1.4.1.57264.1.8", tlv(0x0c, raw(spec.oidcIssuerV2)))]),

@@ -29,8 +29,20 @@ export interface SigstoreSpec extends PayloadSpec {
   /** Enters it into a log. */
   readonly log?: TestLog;
   readonly loggedAt?: Date;
+  /** What the entry says in place of the truth. */
+  readonly logged?: Partial<LogEntry>;
   /** Changes what was signed, afterwards. */
   readonly tamper?: (payload: string) => string;
+}
+
+/** What a log takes in. */
+export interface LogEntry {
+  /** PEM of a key or certificate. */
+  readonly signer: string;
+  readonly signature: Uint8Array;
+  readonly payload: Uint8Array;
+  readonly at: Date;
+  readonly kind: string;
 }
 
 /** A transparency log of one key. */
@@ -43,14 +55,14 @@ export class TestLog {
   }
 
   /** What cosign attaches as `bundle`. */
-  enter(entry: { readonly signer: string; readonly signature: Buffer; readonly payload: Buffer; at: Date }): string {
+  enter(entry: LogEntry): string {
     const body = {
       apiVersion: "0.0.1",
-      kind: "hashedrekord",
+      kind: entry.kind,
       spec: {
         data: { hash: { algorithm: "sha256", value: createHash("sha256").update(entry.payload).digest("hex") } },
         signature: {
-          content: entry.signature.toString("base64"),
+          content: Buffer.from(entry.signature).toString("base64"),
           publicKey: { content: Buffer.from(entry.signer).toString("base64") },
         },
       },
@@ -88,7 +100,10 @@ export function signSigstore(spec: SigstoreSpec): AttachedSignature {
   if (certificate !== undefined) annotations["dev.sigstore.cosign/certificate"] = certificate.pem;
   if (chain.length > 0) annotations["dev.sigstore.cosign/chain"] = chain.map(({ pem }) => pem).join("");
   if (log !== undefined) {
-    annotations["dev.sigstore.cosign/bundle"] = log.enter({ signer, signature, payload, at: loggedAt });
+    annotations["dev.sigstore.cosign/bundle"] = log.enter({
+      ...{ signer, signature, payload, at: loggedAt, kind: "hashedrekord" },
+      ...spec.logged,
+    });
   }
   return {
     format: "sigstore",

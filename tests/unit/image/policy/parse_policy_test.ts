@@ -69,6 +69,7 @@ for (
     "no default": "{}",
     "no requirement": `{"default":[]}`,
     "null for requirements": `{"default":null}`,
+    "null for transports": `{"default":${REJECT},"transports":null}`,
     "no list": `{"default":{}}`,
     "no type": `{"default":[{}]}`,
     "an unknown type": `{"default":[{"type":"signed"}]}`,

@@ -84,6 +84,11 @@ Deno.test("verifyImage() asks the log where the policy names one", async () => {
   equal(await verdict({ keyData: policy.keyData, rekorPublicKeyDatas: datas }, [good]), "accepted");
   await refused(policy, sign({ key }), /there is no entry of a transparency log/);
   await refused(policy, sign({ key, log: new TestLog() }), /not signed by a log that is trusted/);
+  const stranger = publicPem(keyPair().publicKey);
+  await refused(policy, sign({ key, log, logged: { signer: stranger } }), /about another signer/);
+  await refused(policy, sign({ key, log, logged: { signature: Uint8Array.of(1) } }), /about another signature/);
+  await refused(policy, sign({ key, log, logged: { payload: Uint8Array.of(1) } }), /about another payload/);
+  await refused(policy, sign({ key, log, logged: { kind: "intoto" } }), /not a hashedrekord/);
   const other = signSigstore({ ...IMAGE, key, log, reference: "registry.example/x:1" }).annotations;
   const bundle = other["dev.sigstore.cosign/bundle"] ?? "";
   const swapped = { ...good, annotations: { ...good.annotations, "dev.sigstore.cosign/bundle": bundle } };
@@ -141,8 +146,10 @@ Deno.test("verifyImage() refuses a keyless signature with any flaw", async () =>
   await refused(policy, signed({}, { usages: [SERVER_AUTH] }), /not for signing code/);
   await refused(policy, signed({}, { unknownCritical: true }), /critical extension 1\.2\.3\.4\.5/);
   await refused(policy, signed({}, { nameConstraints: true }), /name constraints/);
+  await refused(policy, signed({}, { repeatedUsages: true }), /has an extension twice/);
   await refused(policy, signed({}, { issuer: other }), /does not lead to a trusted authority/);
   await refused(policy, signed({}, { forger: other }), /does not lead to a trusted authority/);
+  await refused(policy, signed({ logged: { signer: other.pem } }), /about another signer/);
   await refused(policy, signed({ chain: [] }), /does not lead to a trusted authority/);
   await refused(policy, signed({ tamper: (text) => `${text} ` }), /about another payload/);
   await refused(policy, signed({ reference: "registry.example/x:1" }), /it is for the name/);
@@ -160,17 +167,18 @@ Deno.test("verifyImage() refuses a keyless signature with any flaw", async () =>
 
 Deno.test("verifyImage() refuses authorities that may not be any", async () => {
   const log = new TestLog();
-  const root = makeCertificate({ name: "root", ca: true, pathLength: 0 });
+  const root = makeCertificate({ name: "root", ca: true });
   const fulcio = { caData: data(root.pem), oidcIssuer: "https://i", subjectEmail: "a@b" };
   const policy = { fulcio, rekorPublicKeyData: data(log.pem) };
   const leafOf = (issuer: typeof root): ReturnType<typeof makeCertificate> =>
     makeCertificate({ name: "leaf", issuer, emails: ["a@b"], oidcIssuer: "https://i" });
   const by = (issuer: typeof root): Signature => {
     const certificate = leafOf(issuer);
-    return sign({ key: certificate.privateKey, certificate, chain: [issuer, root], log });
+    return sign({ key: certificate.privateKey, certificate, chain: [issuer, shallow, root], log });
   };
-  equal(await verdict(policy, [by(root)]), "accepted");
-  const tooDeep = makeCertificate({ name: "deep", issuer: root, ca: true });
+  const shallow = makeCertificate({ name: "shallow", issuer: root, ca: true, pathLength: 0 });
+  for (const issuer of [root, shallow]) equal(await verdict(policy, [by(issuer)]), "accepted");
+  const tooDeep = makeCertificate({ name: "deep", issuer: shallow, ca: true });
   const noAuthority = makeCertificate({ name: "none", issuer: root });
   const expired = makeCertificate({ name: "old", issuer: root, ca: true, notAfter: new Date(Date.now() - HOUR_MS) });
   for (const issuer of [tooDeep, noAuthority, expired]) await refused(policy, by(issuer), /does not lead to a trusted/);
@@ -190,6 +198,8 @@ Deno.test("verifyImage() takes a company's certificate while it is valid", async
   equal(await verdict({ pki: host }, [signed()]), "accepted");
   const bare = makeCertificate(subject);
   const unchained = sign({ key: bare.privateKey, certificate: bare });
+  // What stands last in the chain is taken for the root.
+  await refused({ pki }, sign({ key: bare.privateKey, certificate: bare, chain: [between] }), /does not lead/);
   await refused({ pki }, unchained, /does not lead to a trusted authority/);
   equal(await verdict({ pki: { ...pki, caIntermediatesData: data(between.pem) } }, [unchained]), "accepted");
   await refused({ pki }, signed({ notAfter: new Date(Date.now() - HOUR_MS) }), /certificate expired at/);
@@ -202,6 +212,22 @@ Deno.test("verifyImage() takes a company's certificate while it is valid", async
     signed(),
     /lead/,
   );
+});
+
+Deno.test("verifyImage() wants every requirement met", async () => {
+  const [one, two] = [keyPair(), keyPair()];
+  const of = ({ publicKey }: typeof one): unknown => ({ type: "sigstoreSigned", keyData: data(publicPem(publicKey)) });
+  const demand = demandOf(
+    parsePolicy(JSON.stringify({ default: [of(one), of(two)] }), "p"),
+    dockerSubject(parseReference(REFERENCE)),
+  );
+  if (demand === undefined) throw new Error("the policy asks for nothing");
+  const signatures = [sign({ key: one.privateKey }), sign({ key: two.privateKey })];
+  await verifyImage(demand, { manifest: MANIFEST, signatures });
+  for (const signature of signatures) {
+    const image = { manifest: MANIFEST, signatures: [signature] };
+    await rejects(verifyImage(demand, image), { kind: "signature_validation_failed" });
+  }
 });
 
 Deno.test("verifyImage() blames the policy for keys that cannot be used", async () => {

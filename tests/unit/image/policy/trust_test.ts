@@ -17,7 +17,7 @@ const SIGNED = [{ type: "sigstoreSigned", keyPath: "/k" }];
 const ACCEPT = [{ type: "insecureAcceptAnything" }];
 
 interface Scene {
-  readonly check: (...meant: string[]) => Promise<void>;
+  readonly check: (meant?: string, digests?: readonly Digest[]) => Promise<void>;
   readonly jobs: VerifyJob[];
   readonly policy: (document: unknown) => Promise<void>;
 }
@@ -45,7 +45,10 @@ async function withTrust(deps: Partial<TrustDeps>, body: (scene: Scene) => Promi
     const { signal } = new AbortController();
     await body({
       jobs,
-      check: (...meant) => trust.check(IMAGE, { meant: meant.map(parseReference), namespace: undefined, signal }),
+      check: (meant, digests = IMAGE.digests) => {
+        const names = meant === undefined ? [] : [parseReference(meant)];
+        return trust.check({ ...IMAGE, digests }, { meant: names, namespace: undefined, signal });
+      },
       policy: (document) => Deno.writeTextFile(policyFile, JSON.stringify(document)),
     });
   } finally {
@@ -63,6 +66,22 @@ Deno.test("check() asks for signatures of the image's own manifest, under the na
     await check(`quay.io/x/y@${INDEX}`);
     await rejects(check(`quay.io/x/y@sha256:${"2".repeat(64)}`), /is not quay\.io\/x\/y@sha256:2.*pull that again/);
   });
+});
+
+Deno.test("check() shows no manifest that is damaged, or is not the image's", async () => {
+  const other = buildImage({ layers: [], config: { User: "1" } });
+  const store = (manifest: Uint8Array): TrustDeps["store"] => ({
+    imageManifest: () => Promise.resolve(manifest),
+    imageSignatures: () => Promise.resolve([Uint8Array.of(1)]),
+  });
+  const digests = [DIGEST, parseDigest(other.digest)];
+  for (const manifest of [other.manifest, new TextEncoder().encode(`${new TextDecoder().decode(BUILT.manifest)} `)]) {
+    await withTrust({ store: store(manifest) }, async ({ check, jobs, policy }) => {
+      await policy({ default: SIGNED });
+      await check("quay.io/x/y:3", digests);
+      deepEqual(jobs[0]?.manifests, []);
+    });
+  }
 });
 
 Deno.test("check() takes any name of the image where none is meant, and refuses with the first one's reason", async () => {
