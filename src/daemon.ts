@@ -69,6 +69,7 @@ import type { Store } from "./storage/store.ts";
 import { openImages } from "./open_images.ts";
 import { CleanShutdown } from "./clean_shutdown.ts";
 import { openStore } from "./open_store.ts";
+import { wipeAtStart, type WipedNode } from "./wipe.ts";
 
 /** What the daemon gets besides its configuration. */
 export interface DaemonOptions {
@@ -77,6 +78,8 @@ export interface DaemonOptions {
   readonly log: Logger;
   /** The effective configuration, for `GET /config`. */
   configToml(): string;
+  /** Does this with the node instead of serving it: for commands. Gives the exit code. */
+  readonly instead?: (node: WipedNode) => Promise<number>;
 }
 
 /** Requests that run at the end get this long. */
@@ -139,6 +142,10 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   stack.use(pods.network);
   await pods.network.start(signal);
   await restore(pods);
+  const node = { pods, store, images };
+  if (options.instead !== undefined) return await options.instead(node);
+  const wiping = await wipeAtStart(config, node, { log, signal });
+  if (wiping !== undefined) stack.use(wiping);
   if (hooks !== undefined) stack.use(await openPlugins(config, { ...pods, hooks, log }));
   stack.use(await watchExits(pods, config, log));
   stack.use(every(SWEEP_MS, () => sweepPods(pods), log));

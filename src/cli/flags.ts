@@ -13,6 +13,8 @@ export interface FlagSpec {
   readonly aliases?: readonly string[];
   /** Stands alone: `--flag` is `--flag=true`. */
   readonly boolean: boolean;
+  /** What it does, for the help text. */
+  readonly doc?: string;
 }
 
 /** Flags in front of the first word that is none, and everything from that word on. */

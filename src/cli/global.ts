@@ -39,6 +39,8 @@ export async function globalCommand(args: readonly string[]): Promise<number> {
       return await (await import("./serve.ts")).serveCommand(await valuesOf(parsed));
     case "config":
       return await configCommand(parsed, rest);
+    case "wipe":
+      return await (await import("./wipe.ts")).wipeCommand(await valuesOf(parsed), rest);
     case "check":
       return await (await import("./check.ts")).checkCommand(await valuesOf(parsed), rest);
     case "version":

@@ -16,6 +16,7 @@ COMMANDS:
                                             ask a running daemon
    status [--socket PATH] pulls [--json] [--follow]
                                             what is being pulled: drawn on a terminal until the last pull has ended
+   wipe [--force]                           remove pods, containers and images after a reboot or an upgrade
    version [--json] [--verbose]             print version and build
    help                                     print this text
 

@@ -34,11 +34,9 @@ export const CRIO = {
     doc: "Where container logs go when the kubelet names no directory.",
   }),
   versionFile: text("version_file", "/var/run/crio/version", {
-    built: false,
     doc: "Marker on a tmpfs: when it is missing at start, the node has rebooted.",
   }),
   versionFilePersist: text("version_file_persist", "", {
-    built: false,
     doc:
       "Marker on a disk: when its minor version differs at start, this program was upgraded. Empty: images are never\nwiped for that.",
   }),
@@ -46,7 +44,6 @@ export const CRIO = {
     doc: "Written after the store was synced at exit; when it is missing at start, the shutdown was not clean.",
   }),
   internalWipe: on("internal_wipe", {
-    built: false,
     deprecated: "wiping at start is always internal",
     doc: "Whether containers and images are wiped at start after a reboot or an upgrade.",
   }),

@@ -1,29 +1,13 @@
 import assert from "node:assert/strict";
 import { ContainerState, PodSandboxState } from "../../src/cri/gen/api.ts";
-import { killAll, mountsBelow } from "./harness/cleanup.ts";
 import { message } from "./harness/cri_client.ts";
 import { Lab } from "./harness/lab.ts";
+import { powerCut } from "./harness/reboot.ts";
 import { NamespaceMode, NamespaceOption } from "../../src/cri/gen/api.ts";
 import { execText, pidOf, PodUnderTest, statusOf } from "./harness/tries.ts";
 
-/** What a reboot does to a node: processes, mounts and everything below /run are gone. */
-async function reboot(lab: Lab, pids: readonly number[]): Promise<void> {
-  const { daemon, directory } = lab;
-  const monitors = daemon.processes().map(({ pid }) => pid).filter((pid) => pid !== daemon.pid);
-  await daemon.stop("SIGKILL");
-  killAll([...monitors, ...pids]);
-  for (const path of (await mountsBelow(directory)).toReversed()) {
-    await new Deno.Command("umount", { args: ["-l", path], stderr: "null" }).output();
-  }
-  for (const volatile of ["runroot", "exits", "attach", "ns", "crun", "runc"]) {
-    await Deno.remove(`${directory}/${volatile}`, { recursive: true }).catch(() => {});
-  }
-  await new Deno.Command("ip", { args: ["link", "delete", "crioe2e0"], stderr: "null" }).output();
-  await daemon.start();
-}
-
-Deno.test("after a reboot pods are not ready, containers have ended, and all can be removed and made anew", async () => {
-  await using lab = await Lab.start();
+Deno.test("without internal_wipe, after a reboot pods are not ready, containers have ended, and all can be removed and made anew", async () => {
+  await using lab = await Lab.start({ dropIn: () => "[crio]\ninternal_wipe = false\n" });
   await lab.pull();
   const [plain, shared] = [
     await PodUnderTest.run(lab, "plain"),
@@ -37,7 +21,8 @@ Deno.test("after a reboot pods are not ready, containers have ended, and all can
   const [one, two] = [await plain.start({}), await shared.start({})];
   const { info } = await lab.daemon.client.call("podSandboxStatus", { podSandboxId: shared.id, verbose: true });
   const infra = (JSON.parse(info.get("info") ?? "{}") as { pid: number }).pid;
-  await reboot(lab, [await pidOf(lab, one), await pidOf(lab, two), infra]);
+  await powerCut(lab, [await pidOf(lab, one), await pidOf(lab, two), infra]);
+  await lab.daemon.start();
 
   const { client } = lab.daemon;
   const { items } = await client.call("listPodSandbox", {});

@@ -15,17 +15,23 @@ export interface StoreCheck {
   }[];
 }
 
-/** Runs `crio check` on the store of a lab, whose daemon may run or not. */
-export async function checkStoreOf(lab: Lab, args: readonly string[] = []): Promise<StoreCheck> {
+/** Runs a command of crio with the configuration of a lab, whose daemon may run or not. */
+export async function crioOf(lab: Lab, ...args: string[]): Promise<{ code: number; out: string; err: string }> {
   const [program = "", ...first] = crioCommand();
   const config = ["--config", `${lab.directory}/crio.conf`, "--config-dir", `${lab.directory}/crio.conf.d`];
-  const { stdout, stderr } = await new Deno.Command(program, {
-    args: [...first, ...config, "check", "--json", ...args],
+  const { code, stdout, stderr } = await new Deno.Command(program, {
+    args: [...first, ...config, ...args],
     env: { CONTAINERS_STORAGE_CONF: `${lab.directory}/storage.conf` },
   }).output();
-  const text = new TextDecoder().decode(stdout);
-  if (text === "") throw new Error(`crio check: ${new TextDecoder().decode(stderr)}`);
-  return JSON.parse(text);
+  const decoder = new TextDecoder();
+  return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
+}
+
+/** Runs `crio check` on the store of a lab, whose daemon may run or not. */
+export async function checkStoreOf(lab: Lab, args: readonly string[] = []): Promise<StoreCheck> {
+  const { out, err } = await crioOf(lab, "check", "--json", ...args);
+  if (out === "") throw new Error(`crio check: ${err}`);
+  return JSON.parse(out);
 }
 
 /** Each problem in words. */

@@ -1,0 +1,144 @@
+/** What a reboot, an upgrade and an unclean shutdown remove, at the daemon's start and by `crio wipe`. */
+import assert from "node:assert/strict";
+import { killAll } from "./harness/cleanup.ts";
+import { Lab } from "./harness/lab.ts";
+import { powerCut } from "./harness/reboot.ts";
+import { crioOf, podmanDone, podmanOf } from "./harness/store_tools.ts";
+import { pidOf, PodUnderTest } from "./harness/tries.ts";
+
+const EXTERNAL = "[crio]\ninternal_wipe = false\n";
+
+async function imagesOf(lab: Lab): Promise<string[]> {
+  return (await lab.daemon.client.call("listImages", {})).images.flatMap(({ repoTags }) => repoTags);
+}
+
+async function podsOf(lab: Lab): Promise<string[]> {
+  return (await lab.daemon.client.call("listPodSandbox", {})).items.map(({ id }) => id);
+}
+
+/** A pod with a container; gives it and the container's process. */
+async function busyPod(lab: Lab, name: string): Promise<{ pod: PodUnderTest; pid: number }> {
+  const pod = await PodUnderTest.run(lab, name);
+  return { pod, pid: await pidOf(lab, await pod.start({})) };
+}
+
+const exists = (path: string): Promise<boolean> => Deno.lstat(path).then(() => true, () => false);
+
+Deno.test("after a reboot the daemon removes pods and containers, and keeps images and podman's containers", async () => {
+  await using lab = await Lab.start();
+  await lab.pull();
+  const { pid } = await busyPod(lab, "old");
+  await podmanOf(lab, "create", "--name", "podmans", lab.image, "/bin/true");
+  await powerCut(lab, [pid]);
+  await lab.daemon.start();
+  assert.deepEqual(await podsOf(lab), []);
+  assert.deepEqual((await lab.daemon.client.call("listContainers", {})).containers, []);
+  assert.deepEqual(await imagesOf(lab), [lab.image]);
+  assert.equal(await podmanOf(lab, "ps", "-a", "--format", "{{.Names}}"), "podmans");
+  assert.equal(await Deno.readTextFile(`${lab.directory}/version`), '"1.37.0"');
+  await podmanOf(lab, "rm", "podmans");
+  await podmanDone(lab);
+  assert.deepEqual(await lab.leaks(), [], "the addresses were given back");
+});
+
+Deno.test("a version file that somebody deleted is no reboot: what lives stays", async () => {
+  await using lab = await Lab.start();
+  await lab.pull();
+  const { pod, pid } = await busyPod(lab, "alive");
+  await lab.daemon.stop();
+  await Deno.remove(`${lab.directory}/version`);
+  await lab.daemon.start();
+  assert.deepEqual(await podsOf(lab), [pod.id]);
+  assert.ok(await exists(`/proc/${pid}`));
+  assert.match(await Deno.readTextFile(lab.daemon.logPath), /version_file is missing, but 1 pods live/);
+  await pod.remove();
+});
+
+Deno.test("after an upgrade pods go with their images, but for those that are pinned", async () => {
+  const dropIn = (directory: string): string => `[crio]\nversion_file_persist = "${directory}/installed"\n`;
+  await using lab = await Lab.start({ dropIn });
+  await lab.pull();
+  const { pid } = await busyPod(lab, "old");
+  assert.equal(await Deno.readTextFile(`${lab.directory}/installed`), '"1.37.0"');
+  await lab.daemon.stop();
+  await Deno.writeTextFile(`${lab.directory}/installed`, '"1.37.9"');
+  await lab.daemon.start();
+  assert.equal((await podsOf(lab)).length, 1, "the same minor version changes nothing");
+  await lab.daemon.stop();
+  await Deno.writeTextFile(`${lab.directory}/installed`, '"1.36.9"');
+  await lab.daemon.start();
+  assert.deepEqual([await podsOf(lab), await imagesOf(lab)], [[], []]);
+  assert.ok(!await exists(`/proc/${pid}`));
+  assert.deepEqual(await lab.leaks(), []);
+
+  await lab.pull();
+  await busyPod(lab, "next");
+  await lab.daemon.stop();
+  await Deno.writeTextFile(`${lab.directory}/installed`, '"1.36.9"');
+  await Deno.writeTextFile(`${lab.directory}/crio.conf.d/60.conf`, `[crio.image]\npinned_images = ["${lab.image}"]\n`);
+  await lab.daemon.start();
+  assert.deepEqual([await podsOf(lab), await imagesOf(lab)], [[], [lab.image]]);
+});
+
+Deno.test("crio wipe works after a reboot, and below no daemon and no running container", async () => {
+  await using lab = await Lab.start({ dropIn: () => EXTERNAL });
+  await lab.pull();
+  const { pid } = await busyPod(lab, "busy");
+  const below = await crioOf(lab, "wipe", "--force");
+  assert.equal(below.code, 1);
+  assert.match(below.err, /^crio: another crio uses .*: stop it/m);
+  await lab.daemon.stop();
+  assert.equal((await crioOf(lab, "wipe")).out, "nothing to wipe: neither a reboot nor an upgrade\n");
+  const busy = await crioOf(lab, "wipe", "-f");
+  assert.equal(busy.code, 1);
+  assert.match(busy.err, /^crio: wipe: 1 pods are running: k8s_busy_.*crictl rmp -fa/m);
+  assert.ok(await exists(`/proc/${pid}`), "nobody was harmed");
+
+  await lab.daemon.start();
+  await powerCut(lab, [pid]);
+  await podmanOf(lab, "create", "--name", "podmans", lab.image, "/bin/true");
+  const done = await crioOf(lab, "wipe");
+  assert.deepEqual([done.code, done.out], [0, "removed 1 pods, 1 containers, 0 images\n"], done.err);
+  assert.equal((await crioOf(lab, "wipe")).out, "nothing to wipe: it was done since the last boot\n");
+  assert.equal(await podmanOf(lab, "ps", "-a", "--format", "{{.Names}}"), "podmans");
+  await podmanOf(lab, "rm", "podmans");
+  await podmanDone(lab);
+  await lab.daemon.start();
+  assert.deepEqual([await podsOf(lab), await imagesOf(lab)], [[], [lab.image]]);
+  assert.deepEqual(await lab.leaks(), []);
+});
+
+Deno.test("crio wipe --force removes images too; without it internal_wipe leaves all to the daemon", async () => {
+  await using lab = await Lab.start();
+  await lab.pull();
+  const { pid } = await busyPod(lab, "old");
+  await powerCut(lab, [pid]);
+  const left = await crioOf(lab, "wipe");
+  assert.match(left.out, /^nothing to wipe: with internal_wipe crio does it when it starts$/m);
+  assert.match(left.err, /crio checks and repairs the store when it starts/);
+  assert.equal((await crioOf(lab, "wipe", "--force")).out, "removed 1 pods, 1 containers, 1 images\n");
+  await lab.daemon.start();
+  assert.deepEqual([await podsOf(lab), await imagesOf(lab)], [[], []]);
+});
+
+Deno.test("crio wipe empties a store that was not synced when nobody is to repair it, unless it is in use", async () => {
+  await using lab = await Lab.start({ dropIn: () => `${EXTERNAL}internal_repair = false\n` });
+  await lab.pull();
+  const { pid } = await busyPod(lab, "old");
+  await powerCut(lab, [pid]);
+  const mounted = `${lab.directory}/root/elsewhere`;
+  await Deno.mkdir(mounted);
+  await new Deno.Command("mount", { args: ["-t", "tmpfs", "none", mounted] }).output();
+  const refused = await crioOf(lab, "wipe");
+  assert.equal(refused.code, 1);
+  assert.match(refused.err, /1 file systems are mounted below it \(the first: .*\/elsewhere\)/);
+  assert.ok(await exists(`${lab.directory}/root/overlay-images/images.json`));
+  await new Deno.Command("umount", { args: [mounted] }).output();
+  const { code, out, err } = await crioOf(lab, "wipe");
+  assert.equal(code, 0, err);
+  assert.match(out, /^removed everything in /m);
+  assert.deepEqual(await Array.fromAsync(Deno.readDir(`${lab.directory}/root`)), []);
+  killAll([pid]);
+  await lab.daemon.start();
+  assert.deepEqual([await podsOf(lab), await imagesOf(lab)], [[], []]);
+});
