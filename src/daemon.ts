@@ -26,6 +26,7 @@ import { StoreRootfs } from "./container/store_rootfs.ts";
 import type { ContainerRecord } from "./container/types.ts";
 import { openCpuTuning, openResourceClasses } from "./cpu_tuning.ts";
 import { criHandlers } from "./cri/handlers.ts";
+import { checkStatus } from "./cri/self_check.ts";
 import { CriServer } from "./cri/server.ts";
 import { openFigures } from "./figures.ts";
 import type { ImagesOptions } from "./image/images.ts";
@@ -61,6 +62,7 @@ import { NodePins } from "./sandbox/node_pins.ts";
 import { openPodLabels } from "./sandbox/pod_labels.ts";
 import { Sandboxes } from "./sandbox/sandboxes.ts";
 import type { SandboxRecord } from "./sandbox/types.ts";
+import type { Service } from "./service.ts";
 import { CrioSocket } from "./socket.ts";
 import { RecordStore } from "./state/record_store.ts";
 import { CdiRegistry } from "./security/cdi/registry.ts";
@@ -76,6 +78,8 @@ export interface DaemonOptions {
   /** Aborts when the daemon is to stop; containers keep running. */
   readonly signal: AbortSignal;
   readonly log: Logger;
+  /** Told when the daemon serves and when it stops. */
+  readonly service?: Service;
   /** The effective configuration, for `GET /config`. */
   configToml(): string;
   /** Does this with the node instead of serving it: for commands. Gives the exit code. */
@@ -117,7 +121,7 @@ interface Places {
  * parts; it decides nothing but what belongs together.
  */
 export async function runDaemon(config: Config, options: DaemonOptions): Promise<number> {
-  const { log, signal } = options;
+  const { log, signal, service } = options;
   await using stack = new AsyncDisposableStack();
   const [host, places] = await Promise.all([inspectHost(), makePlaces(config)]);
   stack.use(holdLock(`${places.records}/lock`));
@@ -184,7 +188,10 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     log.warn(`without CAP_SYS_RESOURCE: oom_score_adj below ${host.oomScoreAdj} is raised to it for all containers`);
   }
   log.info("Listening", { socket: socket.path });
+  service?.ready(`Serving on ${socket.path}`);
+  service?.watch((limit) => checkStatus(socket.path, limit));
   await aborted(signal);
+  service?.stopping();
   await socket.close({ graceMs: GRACE_MS });
   shutdown.finish();
   log.info("Stopped; containers keep running");

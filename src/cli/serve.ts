@@ -8,7 +8,9 @@ import type { Config } from "../config/schema.ts";
 import { renderToml } from "../config/template.ts";
 import type { ConfigValues } from "../config/values.ts";
 import { shutInspectorSignal } from "../linux/signals.ts";
+import { isJournal } from "../log/journal.ts";
 import { Log } from "../log/logger.ts";
+import { Service, takeServiceVariables } from "../service.ts";
 
 const UMASK = 0o022;
 
@@ -17,6 +19,8 @@ export interface ServeOptions {
   /** Aborts when the daemon is to stop; containers keep running. */
   readonly signal: AbortSignal;
   readonly log: Logger;
+  /** Told when the daemon serves and when it stops. */
+  readonly service: Service;
   /** The effective configuration, for `GET /config`. */
   configToml(): string;
 }
@@ -36,6 +40,7 @@ async function loadDaemon(): Promise<RunDaemon> {
  */
 export async function serveCommand(values: ConfigValues, load = loadDaemon): Promise<number> {
   shutInspectorSignal();
+  const variables = takeServiceVariables();
   Deno.umask(UMASK);
   adaptToHost(values, detectHost(Deno.env.get("PATH") ?? ""));
   const config = buildConfig(values);
@@ -45,13 +50,15 @@ export async function serveCommand(values: ConfigValues, load = loadDaemon): Pro
     format: config.process.logFormat === "json" ? "json" : "text",
     filter: config.runtime.logFilter,
     path: config.process.logPath,
+    journal: config.process.logPath === "" && isJournal(Deno.env.get("JOURNAL_STREAM")),
   });
+  using service = new Service(variables, log.root);
   announce(values, log.root);
   const configToml = (): string => renderToml(values, "complete");
   using stop = stopSignals(log);
   try {
     const run = await load();
-    return await run(config, { signal: stop.signal, log: log.root, configToml });
+    return await run(config, { signal: stop.signal, log: log.root, service, configToml });
   } catch (error) {
     log.root.error(`the daemon failed: ${messageOf(error)}`);
     if (error instanceof Error) log.root.debug(error.stack ?? "");

@@ -61,37 +61,32 @@ export const API = {
   streamPort: text("stream_port", "0", { check: portText, doc: "Port of the streaming server; 0 takes a free one." }),
   streamEnableTls: off("stream_enable_tls", {
     env: "CONTAINER_ENABLE_TLS",
-    built: false,
     doc: "Whether the streaming server speaks TLS.",
   }),
   streamTlsCert: text("stream_tls_cert", "", {
     env: "CONTAINER_TLS_CERT",
-    built: false,
     doc: "Certificate file of the streaming server; read again when it changes.",
   }),
   streamTlsKey: text("stream_tls_key", "", {
     env: "CONTAINER_TLS_KEY",
-    built: false,
     doc: "Key file of the streaming server; read again when it changes.",
   }),
   streamTlsCa: text("stream_tls_ca", "", {
     env: "CONTAINER_TLS_CA",
-    built: false,
     doc: "CA file: when set, clients of the streaming server need a certificate signed by it.",
   }),
   streamIdleTimeoutMs: duration("stream_idle_timeout", "", {
     env: "STREAM_IDLE_TIMEOUT",
-    built: false,
     doc: "How long a streaming connection may be idle. Empty: four hours.",
   }),
   tlsMinVersion: text("tls_min_version", "VersionTLS12", {
-    built: false,
     check: oneOf("VersionTLS12", "VersionTLS13"),
-    doc: "Lowest TLS version of the streaming and the metrics server: VersionTLS12 or VersionTLS13.",
+    doc: "Lowest TLS version of the streaming server: VersionTLS12 or VersionTLS13.",
   }),
   tlsCipherSuites: list("tls_cipher_suites", [], {
     built: false,
-    doc: "Cipher suites for TLS 1.2; those of TLS 1.3 are fixed.",
+    doc:
+      "Accepted. Only suites with forward secrecy and authenticated encryption are offered, whatever is listed here.\nVersionTLS13 as tls_min_version leaves out TLS 1.2.",
   }),
   grpcMaxSendMsgSizeBytes: integer("grpc_max_send_msg_size", 83_886_080, {
     doc: "Largest answer in bytes; 0 or less is the default.",

@@ -1,6 +1,7 @@
 import { type Clock, systemClock } from "../base/clock.ts";
 import { LOG_LEVELS, type LogFields, type Logger, type LogLevel } from "../base/logger.ts";
 import { formatEntry, type LogFormat } from "./_format.ts";
+import { journalPrefix } from "./journal.ts";
 import { fileOutput, type LogOutput, LogSink, stderrOutput } from "./sink.ts";
 
 export interface LogOptions {
@@ -12,6 +13,8 @@ export interface LogOptions {
   readonly filter?: string;
   /** File to append to. Empty: standard error. */
   readonly path?: string;
+  /** Whether lines go to the journal and begin with their severity. Default: no. */
+  readonly journal?: boolean;
   readonly clock?: Clock;
   /** Instead of `path`. */
   readonly output?: LogOutput;
@@ -28,6 +31,7 @@ export class Log implements AsyncDisposable {
   readonly #sink: LogSink;
   readonly #format: LogFormat;
   readonly #clock: Clock;
+  readonly #journal: boolean;
   #level: number;
   #filter: RegExp | undefined;
 
@@ -35,6 +39,7 @@ export class Log implements AsyncDisposable {
     const { level = "info", format = "text", filter = "", path = "", clock = systemClock } = options;
     this.#format = format;
     this.#clock = clock;
+    this.#journal = options.journal === true;
     this.#level = LOG_LEVELS.indexOf(level);
     this.#filter = filter === "" ? undefined : new RegExp(filter);
     const output = options.output ?? (path === "" ? stderrOutput() : fileOutput(path));
@@ -75,7 +80,8 @@ export class Log implements AsyncDisposable {
   }
 
   #line(level: LogLevel, message: string, fields: LogFields): string {
-    return formatEntry({ timeNanos: this.#clock.nowNanos(), level, message, fields }, this.#format);
+    const line = formatEntry({ timeNanos: this.#clock.nowNanos(), level, message, fields }, this.#format);
+    return this.#journal ? journalPrefix(level) + line : line;
   }
 }
 

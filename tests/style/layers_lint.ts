@@ -27,6 +27,7 @@ export const RANK: Readonly<Record<string, number>> = {
   cri: 6,
   status: 6,
   plugins: 6,
+  "service.ts": 7,
   "socket.ts": 7,
   "operations.ts": 7,
   "cpu_tuning.ts": 7,
