@@ -28,6 +28,7 @@ import {
   type VerifyJob,
 } from "./pull/protocol.ts";
 import { trustedSignatures, verifyAgain } from "./pull/trust.ts";
+import { SilentHosts } from "./pull/silent_hosts.ts";
 import { Unpackers } from "./pull/unpacker.ts";
 import { describeFailure, type ResolvedImage, resolveImage } from "./pull/resolve.ts";
 
@@ -51,6 +52,7 @@ class PullServer {
   readonly #jobs = new Map<number, RunningJob>();
   readonly #channel: LineChannel<ToProcess, FromProcess>;
   readonly #unpackers = new Unpackers();
+  readonly #silent = new SilentHosts();
   #rest: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
@@ -71,7 +73,11 @@ class PullServer {
     const { id } = message;
     if (message.type === "pull" || message.type === "verify") {
       clearTimeout(this.#rest);
-      const job = new RunningJob(id, { unpackers: this.#unpackers, answer: (answer) => this.#channel.send(answer) });
+      const job = new RunningJob(id, {
+        unpackers: this.#unpackers,
+        silent: this.#silent,
+        answer: (answer) => this.#channel.send(answer),
+      });
       this.#jobs.set(id, job);
       const work = message.type === "pull" ? job.pull(message.job) : job.verify(message.job);
       work.finally(() => this.#ended(id));
@@ -100,7 +106,11 @@ class RunningJob {
 
   constructor(
     private readonly id: number,
-    private readonly deps: { readonly unpackers: Unpackers; readonly answer: (message: FromProcess) => void },
+    private readonly deps: {
+      readonly unpackers: Unpackers;
+      readonly silent: SilentHosts;
+      readonly answer: (message: FromProcess) => void;
+    },
   ) {
     this.plan.promise.catch(() => {});
   }
@@ -143,7 +153,7 @@ class RunningJob {
       ...(authoritiesFile === undefined ? {} : { authoritiesFile }),
     });
     const attempts = new Attempts(job, (endpoint) => this.deps.answer({ type: "endpoint", id: this.id, endpoint }));
-    const image = await resolveImage(job, { transports, attempts, signal });
+    const image = await resolveImage(job, { transports, attempts, silent: this.deps.silent, signal });
     const isImage = image.kind === "image";
     const diffIds = isImage ? parseConfigSummary(image.config, image.layers.length).diffIds : [];
     if (isImage) this.deps.unpackers.prepare(image.layers.reduce((total, layer) => total + layer.sizeBytes, 0));

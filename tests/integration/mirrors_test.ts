@@ -321,6 +321,27 @@ Deno.test("a mirror that gets slower than 1 KiB/s is left where another place fo
   });
 });
 
+Deno.test("a mirror that kept silent is asked by the next pull too, and not waited for until it answers", async () => {
+  await withNode({ images: { patienceMs: 2500 } }, async (node) => {
+    await using mirror = await FakeRegistry.start();
+    await configure(node, registryTable(node.registry.host, { insecure: true, mirrors: [located(mirror.host)] }));
+    mirror.fail({ effect: { kind: "stall" } });
+    const waited = async (text: string): Promise<string> => {
+      node.lines.length = 0;
+      const spec = { name: "team/app", layers: layersOf(text) };
+      mirror.addImage(spec);
+      await node.images.pull({ image: node.registry.addImage(spec).reference });
+      const line = node.lines.find((one) => one.includes("Could not pull")) ?? "";
+      return /no byte came for ([\d.]+) s/.exec(line)?.[1] ?? "not at all";
+    };
+    deepEqual([await waited("first"), await waited("second")], ["2.5", "1"]);
+    mirror.clearFaults();
+    equal(await waited("third"), "not at all");
+    mirror.fail({ effect: { kind: "stall" } });
+    equal(await waited("fourth"), "2.5");
+  });
+});
+
 Deno.test("pull-from-mirror keeps mirrors for digests or tags, and a blocked registry is refused unasked", async () => {
   await withNode({}, async (node) => {
     await using digests = await FakeRegistry.start();

@@ -9,6 +9,7 @@ import { type Descriptor, type Manifest, parseManifest } from "../manifest/docum
 import { choosePlatform } from "../manifest/platform.ts";
 import { type Attempts, EndpointsError } from "./attempts.ts";
 import type { PullEndpoint, PullJob } from "./protocol.ts";
+import type { SilentHosts } from "./silent_hosts.ts";
 
 /** An image that was found. */
 export interface ResolvedImage {
@@ -35,18 +36,26 @@ const PATIENCE_MS = 20_000;
 /** @throws EndpointsError; DataLossError, UnimplementedError or FailedPreconditionError for an unusable image */
 export async function resolveImage(
   job: PullJob,
-  options: { readonly transports: Transports; readonly attempts: Attempts; readonly signal: AbortSignal },
+  options: {
+    readonly transports: Transports;
+    readonly attempts: Attempts;
+    readonly silent: SilentHosts;
+    readonly signal: AbortSignal;
+  },
 ): Promise<ResolvedImage> {
-  const { attempts, signal, transports } = options;
+  const { attempts, silent, signal, transports } = options;
   const places = job.endpoints.map((endpoint, i): ImagePlace => {
-    const others = i + 1 < job.endpoints.length ? "follow" as const : "none" as const;
-    return { endpoint, repository: repositoryAt(endpoint, { job, transports, others }) };
+    const usualMs = job.patienceMs ?? PATIENCE_MS;
+    const last = i + 1 === job.endpoints.length;
+    const patience = last ? {} : { patienceMs: silent.patience(endpoint.host, usualMs) };
+    return { endpoint, repository: repositoryAt(endpoint, { job, transports, ...patience }) };
   });
   for (const [i, place] of places.entries()) {
     const { endpoint, repository } = place;
     attempts.trying(endpoint);
     try {
       const found = await resolveAt(repository, { job, signal });
+      silent.delete(endpoint.host);
       return { ...found, places: [place, ...places.slice(i + 1)] };
     } catch (error) {
       signal.throwIfAborted();
@@ -57,6 +66,7 @@ export async function resolveImage(
       // node cannot handle is the same everywhere.
       if (failure.kind === "unimplemented" || i + 1 === places.length) throw attempts.error(endpoint, failure);
       attempts.failed(endpoint, failure);
+      if (failure.kind === "registry_unavailable") silent.add(endpoint.host);
     }
   }
   throw new InvalidArgumentError(`pull ${job.name}: there is no place to ask`);
@@ -64,10 +74,10 @@ export async function resolveImage(
 
 function repositoryAt(
   endpoint: PullEndpoint,
-  context: { readonly job: PullJob; readonly transports: Transports; readonly others: "follow" | "none" },
+  context: { readonly job: PullJob; readonly transports: Transports; readonly patienceMs?: number },
 ): Repository {
-  const { job, transports, others } = context;
-  const { stallTimeoutMs, retryBaseMs, patienceMs = PATIENCE_MS } = job;
+  const { job, transports, patienceMs } = context;
+  const { stallTimeoutMs, retryBaseMs } = job;
   const { host, insecure, credentials, credentialProblem, path } = endpoint;
   const registry = new RegistryHost({
     host,
@@ -76,9 +86,9 @@ function repositoryAt(
     ...(credentials === undefined ? {} : { credentials }),
     ...(credentialProblem === undefined ? {} : { credentialProblem }),
     ...(stallTimeoutMs === undefined ? {} : { stallTimeoutMs }),
-    ...(others === "none" ? {} : { patienceMs }),
+    ...(patienceMs === undefined ? {} : { patienceMs }),
     retry: {
-      ...(others === "none" ? {} : BEFORE_OTHERS),
+      ...(patienceMs === undefined ? {} : BEFORE_OTHERS),
       ...(retryBaseMs === undefined ? {} : { baseMs: retryBaseMs }),
     },
   });
