@@ -6,32 +6,8 @@ import { openLibraries } from "../../src/linux/warm_up.ts";
 import { makeImage, openStore, pullInto } from "../unit/storage/store_fixture.ts";
 import { checkStore } from "../../src/storage/check.ts";
 import { silentLogger } from "../../src/base/logger.ts";
+import { killBefore } from "./kill_before.ts";
 import { CONTAINER, CONTENTS, imageStoreOf, NAME, SPLIT } from "./storage_crash_fixture.ts";
-
-const CHANGES = [
-  "rename",
-  "mkdir",
-  "symlink",
-  "writeTextFile",
-  "remove",
-  "chmod",
-  "chown",
-  "copyFile",
-  "open",
-] as const;
-
-function killBefore(count: number): void {
-  let left = count;
-  for (const change of CHANGES) {
-    const original = Deno[change] as (...args: unknown[]) => unknown;
-    const counted = (...args: unknown[]): unknown => {
-      left -= 1;
-      if (left <= 0) Deno.kill(Deno.pid, "SIGKILL");
-      return original(...args);
-    };
-    Object.defineProperty(Deno, change, { value: counted });
-  }
-}
 
 const [graphRoot = "", runRoot = "", directory = "", what = "", count = ""] = Deno.args;
 openLibraries();
