@@ -63,6 +63,7 @@ export const ENOENT = 2;
 export const EEXIST = 17;
 export const ENOTDIR = 20;
 export const EISDIR = 21;
+export const ENAMETOOLONG = 36;
 const EINTR = 4;
 
 /** openat2(2): the same number on every architecture. */

@@ -2,6 +2,7 @@ import {
   AT_FDCWD,
   close,
   EEXIST,
+  ENAMETOOLONG,
   ENOENT,
   fchmodat,
   lchownat,
@@ -9,6 +10,7 @@ import {
   must,
   O_CLOEXEC,
   O_DIRECTORY,
+  O_NOFOLLOW,
   O_PATH,
   openat,
   openInRoot,
@@ -19,6 +21,11 @@ import { baseOf, cBytes, parentOf } from "./_names.ts";
 const KEPT_DIRECTORIES = 64;
 const IMPLICIT_MODE = 0o755;
 const FLAGS = O_PATH | O_DIRECTORY | O_CLOEXEC;
+/**
+ * Names and link targets of up to so many components are not looked at: with the 40 links that the kernel follows they lead
+ * 1,300 directories down at most.
+ */
+const PLAIN_COMPONENTS = 32;
 
 /**
  * Opens directories of a layer by path, each step confined to the layer's root, and keeps those used last.
@@ -31,6 +38,8 @@ export class Directories implements Disposable {
   impliedCount = 0;
   readonly #open = new Map<string, number>();
   readonly #umask = Deno.umask();
+  /** A link was made that leads far down. */
+  #hasLongLink = false;
   #lastPath = "";
   #lastFd: number;
 
@@ -45,7 +54,7 @@ export class Directories implements Disposable {
    * The descriptor of a directory, valid until the next call here. Missing directories are made, owned by root, 0755.
    *
    * @param path clean path; "" is the root
-   * @throws ErrnoError such as ENOTDIR
+   * @throws ErrnoError such as ENOTDIR; ENAMETOOLONG for what lies deeper than a path can name
    */
   get(path: string): number {
     if (path === this.#lastPath) return this.#lastFd;
@@ -61,7 +70,8 @@ export class Directories implements Disposable {
     // Whatever owner and mode a setgid parent and the umask gave it.
     must(lchownat(parent, name, 0, 0), "fchownat", path);
     if ((IMPLICIT_MODE & this.#umask) !== 0) must(fchmodat(parent, name, IMPLICIT_MODE), "fchmodat", path);
-    return must(this.find(path), "openat2", path);
+    // Not through the whole path again: of thousands of new directories that would be millions of steps.
+    return must(this.#keep(path, openat(parent, name, FLAGS | O_NOFOLLOW, 0)), "openat", path);
   }
 
   /** Like {@link get}, but gives a negated errno when the directory cannot be opened, and makes nothing. */
@@ -73,8 +83,20 @@ export class Directories implements Disposable {
       this.#open.set(path, kept);
       return this.#remember(path, kept);
     }
-    const fd = openInRoot(this.root, cBytes(path), FLAGS);
+    return this.#keep(path, openInRoot(this.root, cBytes(path), FLAGS));
+  }
+
+  /** To be told of each symbolic link that is made. */
+  noteLink(target: string): void {
+    this.#hasLongLink ||= isLong(target);
+  }
+
+  #keep(path: string, fd: number): number {
     if (fd < 0) return fd;
+    if ((this.#hasLongLink || isLong(path)) && isTooDeep(fd)) {
+      close(fd);
+      return -ENAMETOOLONG;
+    }
     if (this.#open.size >= KEPT_DIRECTORIES) this.#closeOldest();
     this.#open.set(path, fd);
     return this.#remember(path, fd);
@@ -104,5 +126,23 @@ export class Directories implements Disposable {
       this.#open.delete(path);
       return;
     }
+  }
+}
+
+function isLong(path: string): boolean {
+  return path.length > 2 * PLAIN_COMPONENTS && path.split("/", PLAIN_COMPONENTS + 1).length > PLAIN_COMPONENTS;
+}
+
+/**
+ * Whether an opened directory lies deeper than an absolute path can name (4,096 bytes). By links that lead to the ends of
+ * others an archive can go down without end; whoever removes such a tree by recursion runs out of stack or descriptors.
+ */
+function isTooDeep(fd: number): boolean {
+  try {
+    Deno.readLinkSync(`/proc/self/fd/${fd}`);
+    return false;
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENAMETOOLONG") return true;
+    throw error;
   }
 }

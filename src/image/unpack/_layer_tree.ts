@@ -233,7 +233,10 @@ export class LayerTree implements Disposable {
       const from = must(this.#directories.find(parentOf(source)), "openat2", source);
       return linkat(from, cBytes(baseOf(source)), dir, name);
     }
-    if (entry.type === "symlink") return symlinkat(cBytes(entry.linkName), dir, name);
+    if (entry.type === "symlink") {
+      this.#directories.noteLink(entry.linkName);
+      return symlinkat(cBytes(entry.linkName), dir, name);
+    }
     const permissions = entry.mode & PERMISSION_BITS;
     if (entry.type === "fifo") return mknodat(dir, name, S_IFIFO | permissions, 0n);
     const type = entry.type === "block" ? S_IFBLK : S_IFCHR;

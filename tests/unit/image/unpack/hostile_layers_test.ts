@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { cpuUsage } from "node:process";
 import fc from "fast-check";
 import { PodError } from "../../../../src/base/errors.ts";
 import { LayerError } from "../../../../src/image/unpack/layer_error.ts";
@@ -89,9 +90,38 @@ Deno.test("links in circles and names that are too long give an error", async ()
   assert.match(await attempt(tarOf(link("a", "nowhere"), { name: "a/x" })), /invalid_argument: .*ENOENT/);
   const long = joined(gnuLong("L", "n".repeat(300)), tarOf({ name: "x" }));
   assert.match(await attempt(long), /invalid_argument: .*ENAMETOOLONG/);
-  const deep = joined(gnuLong("L", "d/".repeat(2047)), tarOf({ name: "x" }));
+  const deep = joined(gnuLong("L", "d/".repeat(2000)), tarOf({ name: "x" }));
   assert.match(await attempt(deep), /\.\/d\/d\/d/);
   assert.match(await attempt(tarOf({ name: "s", type: "2" })), /invalid_argument: .*ENOENT/);
+});
+
+/** Each link leads to the end of what lies below the one before: a chain of `links` times `depth` directories. */
+function chain(links: number, depth: number): Uint8Array {
+  const pieces = Array.from({ length: links }, (_, i) => {
+    const down = `${i === 0 ? "" : `l${i - 1}/`}${"d/".repeat(depth)}`;
+    return joined(
+      gnuLong("L", down),
+      entryBytes({ name: "x", type: "5" }),
+      gnuLong("K", down),
+      entryBytes(link(`l${i}`, "x")),
+    );
+  });
+  return joined(...pieces);
+}
+
+Deno.test("directories that lie deeper than a path can name are refused, soon", async () => {
+  const before = cpuUsage();
+  for (const [links, depth] of [[39, 2040], [3, 1000]] as const) {
+    const result = await attempt(joined(chain(links, depth), END));
+    assert.match(result, /invalid_argument: .*ENAMETOOLONG/, `${links} links, ${depth} directories each`);
+  }
+  const { user, system } = cpuUsage(before);
+  assert.ok(user + system < 5_000_000, `${user} us and ${system} us`);
+});
+
+Deno.test("a tree as deep as it may get is removed when something takes its place", async () => {
+  const replaced = joined(chain(39, 32), tarOf({ name: "d", content: "file" }));
+  assert.match(await attempt(replaced), /\.\/d f 644/);
 });
 
 Deno.test("a name with a NUL ends there in a header block and is refused in a PAX record", async () => {
