@@ -1,10 +1,8 @@
 /** One layer: network, decompressor, archive, files; nothing of it is held whole in memory. */
 import { atStage, DataLossError } from "../../base/errors.ts";
 import type { Digest } from "../../base/ids.ts";
-import { setXattr } from "../../linux/xattr.ts";
 import type { ByteReader } from "../distribution/transport.ts";
-import { bytesOfName } from "../unpack/layer_error.ts";
-import type { TarEntry } from "../unpack/entry.ts";
+import { applyRoot } from "../unpack/layer_root.ts";
 import { type Bytes, decompress } from "./decompress.ts";
 import type { LayerResult, LayerTarget } from "./protocol.ts";
 import type { UnpackWay } from "./unpacker.ts";
@@ -46,7 +44,7 @@ export async function pullLayer(job: LayerJob): Promise<LayerResult> {
       `layer ${digest} unpacks to ${unpacked.diffId}, but the image configuration says ${diffId}`,
     );
   }
-  if (unpacked.root !== undefined) await applyRoot(directory, unpacked.root);
+  if (unpacked.root !== undefined) applyRoot(directory, unpacked.root);
   return {
     index: target.index,
     diffId,
@@ -83,12 +81,4 @@ async function* counted(
     yield piece;
     count(length);
   }
-}
-
-/** The unpacker leaves the root directory alone, because only whoever made it knows that it is nobody else's. */
-async function applyRoot(directory: string, root: TarEntry): Promise<void> {
-  await Deno.chown(directory, root.uid, root.gid);
-  await Deno.chmod(directory, root.mode);
-  for (const [name, value] of root.xattrs ?? []) setXattr(directory, name, bytesOfName(value));
-  await Deno.utime(directory, root.mtime.seconds, root.mtime.seconds);
 }

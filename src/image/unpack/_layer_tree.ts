@@ -29,19 +29,18 @@ import {
   S_IFIFO,
   S_IFLNK,
   S_IFMT,
-  setTimes,
   statAt,
   symlinkat,
   TIMES_WORDS,
   writeAll,
 } from "../../linux/at.ts";
 import { textOfName } from "./layer_error.ts";
-import { isErrno } from "../../linux/errno.ts";
 import { setXattr, setXattrOfFd } from "../../linux/xattr.ts";
 import { Directories } from "./_directories.ts";
 import { baseOf, cBytes, cleanPath, parentOf } from "./_names.ts";
-import { isHonoured, OPAQUE_XATTR } from "./_xattrs.ts";
-import type { FileTime, TarEntry } from "./entry.ts";
+import { fillTimes, saneTime, type Times } from "./_times.ts";
+import { OPAQUE_XATTR, setHonoured } from "./_xattrs.ts";
+import type { TarEntry } from "./entry.ts";
 
 const SET_ID_BITS = 0o6000;
 const SETGID = 0o2000;
@@ -50,9 +49,6 @@ const MKDIR_BITS = 0o1777;
 const NEW_FILE = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 /** Limit of the paths kept for {@link LayerTree.end}, bytes: a million directories of honest length. */
 const MAX_DIRECTORY_PATH_BYTES = 128 << 20;
-/** 2^63 nanoseconds. */
-const MAX_SECONDS = 9_223_372_036;
-const EPOCH: FileTime = { seconds: 0, nanos: 0 };
 const DEFAULT_ACL = "system.posix_acl_default";
 const OPAQUE_VALUE = new TextEncoder().encode("y");
 
@@ -155,8 +151,8 @@ export class LayerTree implements Disposable {
       must(fchmod(fd, mode), "fchmod");
     }
     // After the owner and the content: both clear security.capability.
-    if (entry.xattrs !== undefined) this.#setXattrs(entry, (key, value) => setXattrOfFd(fd, key, value));
-    this.#fillTimes(entry, saneTime(entry.mtime));
+    setHonoured(entry.xattrs, (key, value) => setXattrOfFd(fd, key, value));
+    fillTimes(this.#times, entry, saneTime(entry.mtime));
     must(futimens(fd, this.#times), "futimens");
     close(fd);
     this.#fd = -1;
@@ -253,7 +249,7 @@ export class LayerTree implements Disposable {
       const isSticky = type !== "directory" && (mode & ~PERMISSION_BITS) !== 0;
       if (!wasMadeSo || isSticky || always) must(fchmodat(dir, name, mode), "fchmodat");
     }
-    if (entry.xattrs !== undefined) this.#setXattrs(entry, (key, value) => setXattr(procPath(dir, name), key, value));
+    setHonoured(entry.xattrs, (key, value) => setXattr(procPath(dir, name), key, value));
   }
 
   /**
@@ -269,20 +265,8 @@ export class LayerTree implements Disposable {
     if ((is.mode & S_IFMT) === S_IFLNK) return;
     const hasMode = (is.mode & ~S_IFMT) === entry.mode && (isOwned || (entry.mode & SET_ID_BITS) === 0);
     if (!hasMode) must(fchmodat(dir, name, entry.mode), "fchmodat");
-    if (entry.xattrs !== undefined) this.#setXattrs(entry, (key, value) => setXattr(procPath(dir, name), key, value));
+    setHonoured(entry.xattrs, (key, value) => setXattr(procPath(dir, name), key, value));
     this.#setTimes(dir, name, entry);
-  }
-
-  #setXattrs(entry: TarEntry, set: (key: CName, value: Uint8Array<ArrayBuffer>) => void): void {
-    for (const [key, value] of entry.xattrs ?? []) {
-      if (!isHonoured(key)) continue;
-      try {
-        set(cBytes(key), cBytes(value).subarray(0, -1));
-      } catch (error) {
-        // A file system, or a kind of file, that has none of these: containers/storage goes on as well.
-        if (!isErrno(error, "EOPNOTSUPP")) throw error;
-      }
-    }
   }
 
   #keepTimes(path: string, { mtime, atime }: Times): void {
@@ -292,15 +276,8 @@ export class LayerTree implements Disposable {
   }
 
   #setTimes(dir: number, name: CName, entry: Times & Pick<TarEntry, "type">): void {
-    this.#fillTimes(entry, entry.type === "symlink" ? entry.mtime : saneTime(entry.mtime));
+    fillTimes(this.#times, entry, entry.type === "symlink" ? entry.mtime : saneTime(entry.mtime));
     must(lutimensat(dir, name, this.#times), "utimensat");
-  }
-
-  /** A time of access is never before the last change. */
-  #fillTimes({ atime: own }: Times, mtime: FileTime): void {
-    const atime = own !== undefined && isLater(own, mtime) ? saneTime(own) : mtime;
-    setTimes(this.#times, 0, atime.seconds, atime.nanos);
-    setTimes(this.#times, 1, mtime.seconds, mtime.nanos);
   }
 
   /** Runs `make`; if the name is taken, removes what has it and runs `make` again. */
@@ -328,8 +305,6 @@ export class LayerTree implements Disposable {
   }
 }
 
-type Times = Pick<TarEntry, "mtime" | "atime">;
-
 /** The call that makes each kind of entry, for messages. */
 const CALLS = {
   hardlink: "linkat",
@@ -346,15 +321,6 @@ function isDirectory(stat: FileStat | undefined): boolean {
 function isWhiteout(stat: FileStat | undefined): boolean {
   if (stat === undefined || (stat.mode & S_IFMT) !== S_IFCHR) return false;
   return stat.deviceMajor === 0 && stat.deviceMinor === 0;
-}
-
-function isLater(a: FileTime, b: FileTime): boolean {
-  return a.seconds > b.seconds || (a.seconds === b.seconds && a.nanos > b.nanos);
-}
-
-/** What lies before the epoch or beyond the year 2262 becomes the epoch, as in containers/storage. */
-function saneTime(time: FileTime): FileTime {
-  return time.seconds >= 0 && time.seconds < MAX_SECONDS ? time : EPOCH;
 }
 
 /** A path that reaches `name` in an opened directory, for calls that have no `…at` form. */
