@@ -138,8 +138,9 @@ function checkHost(text: string, host: string): void {
   const port = /:([0-9]+)$/.exec(host);
   const name = port === null ? host : host.slice(0, port.index);
   if (port !== null && Number(port[1]) > 65535) throw bad(text, `port ${port[1]} is above 65535`);
-  if (IPV6_HOST.test(name)) return;
-  if (name.split(".").every((component) => HOST_COMPONENT.test(component))) return;
+  const isName = IPV6_HOST.test(name) || name.split(".").every((component) => HOST_COMPONENT.test(component));
+  // The field's grammar knows neither what an address is nor how international names are written: no client could ask these.
+  if (isName && URL.canParse(`https://${host}`)) return;
   throw bad(text, `${JSON.stringify(host.slice(0, 80))} is not a host name`);
 }
 

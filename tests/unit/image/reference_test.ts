@@ -45,6 +45,10 @@ for (const [text, full, short] of GOOD) {
 }
 
 const BAD: ReadonlyArray<readonly [text: string, reason: RegExp]> = [
+  ["256.1.1.1/x", /"256.1.1.1" is not a host name/],
+  ["1.2.3.4.5/x", /is not a host name/],
+  ["[:::::]:80/x", /is not a host name/],
+  ["xn--a.example/x", /is not a host name/],
   ["", /empty/],
   [HEX, /image id/],
   [`${HEX}:tag`, /image id/],
