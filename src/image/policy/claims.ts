@@ -29,14 +29,14 @@ export function parseClaims(payload: Uint8Array, format: keyof typeof TYPES): Cl
   return { digest: parseDigest(strictText(image["docker-manifest-digest"], "docker-manifest-digest")), reference };
 }
 
-/** cosign writes null where nothing was given. */
+/** cosign writes null where nothing was given; nobody acts on what was. */
 function checkOptional(value: unknown, format: keyof typeof TYPES): void {
   if (value === null && format === "sigstore") return;
   const { creator, timestamp } = strictObject(value, "optional");
-  if (creator !== undefined && typeof creator !== "string") {
+  if (creator !== undefined && creator !== null && typeof creator !== "string") {
     throw new InvalidArgumentError("optional.creator is not a text");
   }
-  if (timestamp !== undefined && !Number.isInteger(timestamp)) {
+  if (timestamp !== undefined && timestamp !== null && !Number.isInteger(timestamp)) {
     throw new InvalidArgumentError("optional.timestamp is not an integer");
   }
 }

@@ -3,6 +3,7 @@ import { FailedPreconditionError, InvalidArgumentError, messageOf } from "../../
 import { parseReference } from "../reference.ts";
 import type { IdentityRule, Material, Requirement, SignedBy, SigstoreSigned, SigstoreSigner } from "./requirement.ts";
 import { isScope } from "./scopes.ts";
+import { base64 } from "./signature.ts";
 import { type JsonObject, parseStrictJson, shown, strictObject, strictText } from "./strict_json.ts";
 
 /** A policy. */
@@ -162,16 +163,8 @@ function material(entry: JsonObject, keys: MaterialKeys, what: string): Material
   if (!Array.isArray(values) || values.length === 0) throw new InvalidArgumentError(`${what}: ${key} is no list`);
   const texts = values.map((value) => strictText(value, `${what}: ${key}`));
   if (key === keys.one || key === keys.many) return { paths: texts };
-  for (const text of texts) checkBase64(text, `${what}: ${key}`);
+  for (const text of texts) base64(text, `${what}: ${key}`);
   return { data: texts };
-}
-
-function checkBase64(text: string, what: string): void {
-  try {
-    Uint8Array.fromBase64(text, { lastChunkHandling: "strict" });
-  } catch {
-    throw new InvalidArgumentError(`${what} is not Base64`);
-  }
 }
 
 function optionalText(value: unknown, what: string): string | undefined {

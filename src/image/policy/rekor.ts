@@ -34,10 +34,11 @@ export function verifyLogEntry(bundle: string, keys: readonly KeyObject[], expec
     if (!keys.some((key) => verify("sha256", signed, key, promise))) {
       throw new SignatureRejection("the entry of the transparency log is not signed by a log that is trusted");
     }
-    const { integratedTime } = entry;
-    if (typeof integratedTime !== "number" || !Number.isInteger(integratedTime)) {
-      throw new InvalidArgumentError("integratedTime is not an integer");
+    const { integratedTime, logIndex, logID } = entry;
+    if (typeof integratedTime !== "number" || ![integratedTime, logIndex].every(Number.isInteger)) {
+      throw new InvalidArgumentError("integratedTime or logIndex is not an integer");
     }
+    if (typeof logID !== "string") throw new InvalidArgumentError("logID is not a text");
     matchEntry(base64(strictText(entry["body"], "body"), "body"), expected);
     return new Date(integratedTime * 1000);
   } catch (error) {

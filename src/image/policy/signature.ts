@@ -68,6 +68,8 @@ function texts(object: JsonObject): Readonly<Record<string, string>> {
 /** @throws InvalidArgumentError for what is no Base64 with its padding */
 export function base64(text: string, what: string): Bytes {
   try {
+    // Go passes over line breaks, but over no other space.
+    if (/[\t\f ]/.test(text)) throw new SyntaxError("it has spaces");
     return Uint8Array.fromBase64(text, { lastChunkHandling: "strict" });
   } catch (error) {
     throw new InvalidArgumentError(`${what} is not Base64`, { cause: error });

@@ -96,6 +96,7 @@ for (
     "two sources of keys": signedBy({ keyPath: "/k", keyData: KEY }),
     "an empty path": signedBy({ keyPath: "" }),
     "an empty list of paths": signedBy({ keyPaths: [] }),
+    "data with a space": signedBy({ keyData: "a2 V5" }),
     "data that is no Base64": signedBy({ keyData: "%" }),
     "an unknown type of keys": { type: "signedBy", keyType: "PGP", keyPath: "/k" },
     "no type of keys": { type: "signedBy", keyPath: "/k" },

@@ -34,6 +34,8 @@ for (
 
 Deno.test("parseClaims() reads digest and reference", () => {
   deepEqual(parseClaims(bytes(JSON.stringify(CLAIMS)), "simple"), { digest: DIGEST, reference: "quay.io/a:1" });
+  const nothing = JSON.stringify({ ...CLAIMS, optional: { creator: null, timestamp: null } });
+  deepEqual(parseClaims(bytes(nothing), "simple"), { digest: DIGEST, reference: "quay.io/a:1" });
   const critical = { ...CLAIMS.critical, type: "cosign container image signature" };
   const cosign = JSON.stringify({ critical, optional: null });
   deepEqual(parseClaims(bytes(cosign), "sigstore"), { digest: DIGEST, reference: "quay.io/a:1" });

@@ -67,6 +67,10 @@ Deno.test("verifyImage() refuses what a good key signed for something else", asy
   await refused(policy, sign({ key, reference: "registry.example/team/app:2" }), /which matchRepoDigestOrExact/);
   await refused(policy, sign({ key, type: "atomic container signature" }), /not a "cosign/);
   await refused(policy, sign({ key, tamper: (text) => text.replace("app:1", "app:2") }), /not one of this payload/);
+  const spaced = sign({ key });
+  const text = ` ${spaced.annotations["dev.cosignproject.cosign/signature"]}`;
+  const annotations = { "dev.cosignproject.cosign/signature": text };
+  await refused(policy, { ...spaced, annotations }, /the signature is not Base64/);
   const broken = { ...sign({ key }), annotations: { "dev.cosignproject.cosign/signature": "AAAA" } };
   await refused(policy, broken, /not one of this payload/);
   await refused(policy, { ...broken, annotations: {} }, /there is no signature \(annotation/);
