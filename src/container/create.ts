@@ -164,6 +164,7 @@ async function build(
       namespace: pod.namespace,
       user: userns,
       place: `${record.runDirectory}/image-volumes/${index}`,
+      ...(labels === undefined ? {} : { mountLabel: labels.mountLabel }),
     });
   const mapIds: VolumeContext["mapIds"] = (volume, index) =>
     bindMappedVolume(volume, { signal, user: userns, place: `${record.runDirectory}/volumes/${index}` });

@@ -1,5 +1,8 @@
 import { NotFoundError } from "../../base/errors.ts";
+import { isErrno } from "../../linux/errno.ts";
 import { bindMount, isMountPoint, mount, unmount } from "../../linux/mount.ts";
+
+import { relabelVolume } from "../../security/selinux/relabel.ts";
 
 /** A file of an artifact and where it is on the host. */
 export interface ArtifactFile {
@@ -15,9 +18,15 @@ const SIZE = "size=64k";
  * Mounts a read-only tree of empty files at `target`, on which the runtime binds the real ones. It appears at once, so that a
  * crash leaves nothing that looks complete.
  *
+ * @param options.label SELinux's, for the tree
  * @throws ErrnoError
  */
-export async function mountPlaceholders(target: string, files: readonly ArtifactFile[]): Promise<void> {
+export async function mountPlaceholders(
+  target: string,
+  files: readonly ArtifactFile[],
+  options: { readonly label: string | undefined },
+): Promise<void> {
+  const { label } = options;
   const staging = `${target}.new`;
   await Deno.mkdir(staging, { recursive: true, mode: 0o755 });
   if (isMountPoint(staging) !== false) await unmount(staging, { detach: true });
@@ -30,10 +39,22 @@ export async function mountPlaceholders(target: string, files: readonly Artifact
       await Deno.mkdir(place.slice(0, place.lastIndexOf("/")), { recursive: true, mode: 0o755 });
       await Deno.writeFile(place, new Uint8Array(0), { createNew: true, mode: 0o444 });
     }
+    if (label !== undefined) await relabelVolume(staging, label, { onlyIfTopDiffers: false });
     bindMount(staging, target, { readonly: true });
   } finally {
     await unmount(staging, { detach: true });
     await Deno.remove(staging).catch(() => {});
+  }
+}
+
+/** Gives the files themselves a label, where their file system has any. One that is only read keeps its own. */
+export async function labelFiles(files: readonly ArtifactFile[], label: string): Promise<void> {
+  for (const { path } of files) {
+    try {
+      await relabelVolume(path, label, { onlyIfTopDiffers: true });
+    } catch (error) {
+      if (!isErrno(error, "EROFS")) throw error;
+    }
   }
 }
 

@@ -6,12 +6,13 @@ import type { Logger } from "../../base/logger.ts";
 import { NotAnImageError } from "../../image/artifacts/artifact.ts";
 import { bindMount, isMountPoint, unmount } from "../../linux/mount.ts";
 import { bindInRoot } from "../../linux/rooted.ts";
+import { sharedLabel } from "../../security/selinux/label.ts";
 import type { RecordStore } from "../../state/record_store.ts";
 import type { ImageSource } from "../ports.ts";
 import type { Store } from "../../storage/store.ts";
 import type { PodUserNamespace } from "../user_namespace.ts";
 import type { ContainerRecord, MountRequest } from "../types.ts";
-import { type ArtifactFile, filesAt, mountPlaceholders } from "./artifact_mount.ts";
+import { type ArtifactFile, filesAt, labelFiles, mountPlaceholders } from "./artifact_mount.ts";
 
 /** What the store does for image volumes. */
 export interface ImageMounts {
@@ -108,6 +109,8 @@ export class ImageVolumes {
       readonly signal: AbortSignal;
       readonly user: PodUserNamespace | undefined;
       readonly namespace: string;
+      /** SELinux's of the container's files; empty or absent: none. */
+      readonly mountLabel?: string;
     },
   ): Promise<OpenedImageVolume> {
     try {
@@ -177,13 +180,21 @@ export class ImageVolumes {
   async #openArtifact(
     containerId: string,
     { id, files }: { readonly id: string; readonly files: readonly ArtifactFile[] },
-    { subPath, place, signal }: { readonly subPath: string; readonly place: string; readonly signal: AbortSignal },
+    options: {
+      readonly subPath: string;
+      readonly place: string;
+      readonly signal: AbortSignal;
+      readonly mountLabel?: string;
+    },
   ): Promise<OpenedImageVolume> {
+    const { subPath, place, signal, mountLabel = "" } = options;
     const found = filesAt(files, subPath);
+    const label = sharedLabel(mountLabel);
+    if (label !== undefined) await labelFiles(files, label);
     const source = await this.#mountFor(
       containerId,
       { name: id, signal },
-      (target) => mountPlaceholders(target, files),
+      (target) => mountPlaceholders(target, files, { label }),
     );
     if ("path" in found) return { source: found.path, imageId: id };
     if (subPath === "") return { source, imageId: id, files: found };

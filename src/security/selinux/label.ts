@@ -22,6 +22,12 @@ export function formatLabel({ user, role, type, level }: Label): string {
   return `${user}:${role}:${type}${level === "" ? "" : `:${level}`}`;
 }
 
+/** The label of files that all containers may read: without categories. Undefined for text that is no label. */
+export function sharedLabel(text: string): string | undefined {
+  const label = parseLabel(text);
+  return label === undefined ? undefined : formatLabel({ ...label, level: label.level.replace(/:.*$/, "") });
+}
+
 /**
  * The label with the parts that a request gives.
  *

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { InvalidArgumentError, ResourceExhaustedError } from "../../../../src/base/errors.ts";
 import { parseContainerContexts } from "../../../../src/security/selinux/contexts.ts";
-import { formatLabel, parseLabel, withOptions } from "../../../../src/security/selinux/label.ts";
+import { formatLabel, parseLabel, sharedLabel, withOptions } from "../../../../src/security/selinux/label.ts";
 import { keepsVolumeLabels, SelinuxLabels } from "../../../../src/security/selinux/labels.ts";
 import { LevelPool } from "../../../../src/security/selinux/levels.ts";
 import { type FileLabels, relabelVolume } from "../../../../src/security/selinux/relabel.ts";
@@ -135,4 +135,11 @@ Deno.test("relabelVolume() refuses the directories of the node's system", async 
   for (const path of ["/", "/etc", "/usr", "/var/lib"]) {
     await assert.rejects(relabelVolume(path, "x", { onlyIfTopDiffers: false }), /cannot be relabelled/);
   }
+});
+
+Deno.test("sharedLabel() takes the categories away", () => {
+  assert.equal(sharedLabel("system_u:object_r:container_file_t:s0:c1,c2"), "system_u:object_r:container_file_t:s0");
+  assert.equal(sharedLabel("u:r:t:s0-s0:c0.c1023"), "u:r:t:s0-s0");
+  assert.equal(sharedLabel("u:r:t"), "u:r:t");
+  assert.equal(sharedLabel(""), undefined);
 });
