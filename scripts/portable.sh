@@ -79,4 +79,7 @@ DENO_NO_UPDATE_CHECK=1
 CRIO_SELF="[\"$dir/crio\",\"run\",\"-A\",\"--quiet\",\"--no-config\",\"--no-remote\",\"--no-npm\",\"--cached-only\",\
 \"--v8-flags=@V8_FLAGS@\",\"$dir/app/main.js\"]"
 export CRIO_SELF DENO_DIR DENO_NO_UPDATE_CHECK
+case $0 in
+  */crio-status | crio-status) export CRIO_CALLED_AS=crio-status ;;
+esac
 exec "$dir/crio" run -A --quiet --no-config --no-remote --no-npm --cached-only --v8-flags=@V8_FLAGS@ "$dir/app/main.js" "$@"

@@ -12,16 +12,9 @@ import type { CheckReport, CheckScope, ProblemSubject, RepairReport } from "../s
 import { Store } from "../storage/store.ts";
 import type { StoreOptions } from "../storage/types.ts";
 import { print, printError } from "./_output.ts";
-import { type FlagSpec, isSet, lastValue, type ParsedFlags, parseFlags, UsageError } from "./flags.ts";
+import { flagsOf } from "./commands.ts";
+import { isSet, lastValue, type ParsedFlags, parseFlags, UsageError } from "./flags.ts";
 
-const FLAGS: readonly FlagSpec[] = [
-  { name: "age", aliases: ["a"], boolean: false },
-  { name: "force", aliases: ["f"], boolean: true },
-  { name: "repair", aliases: ["r"], boolean: true },
-  { name: "quick", aliases: ["q"], boolean: true },
-  { name: "wipe", aliases: ["w"], boolean: true },
-  { name: "json", aliases: ["j"], boolean: true },
-];
 const USAGE = "usage: crio check [--quick] [--age 24h] [--repair [--force]] [--json]";
 /** Exit code when something is damaged or left over, and was not repaired. */
 const EXIT_DAMAGED = 3;
@@ -29,7 +22,7 @@ const COUNTED: readonly ProblemSubject[] = ["layer", "read-only layer", "image",
 
 /** `crio check`: looks at the store, and repairs it when that is asked for. Gives the exit code. */
 export async function checkCommand(values: ConfigValues, args: readonly string[]): Promise<number> {
-  const parsed = parseFlags(args, FLAGS);
+  const parsed = parseFlags(args, flagsOf("check"));
   const config = buildConfig(values);
   const scope = scopeOf(parsed);
   await using log = new Log({ level: "warn" });

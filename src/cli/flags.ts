@@ -13,8 +13,14 @@ export interface FlagSpec {
   readonly aliases?: readonly string[];
   /** Stands alone: `--flag` is `--flag=true`. */
   readonly boolean: boolean;
-  /** What it does, for the help text. */
+  /** What it does, for help and manual. */
   readonly doc?: string;
+  /** What its value is, for help and manual. Default: `value`. */
+  readonly value?: string;
+  /** All values that it takes, where they are few; checked by who reads them. */
+  readonly words?: readonly string[];
+  /** Left out of help, manual and completions. */
+  readonly hidden?: boolean;
 }
 
 /** Flags in front of the first word that is none, and everything from that word on. */
@@ -60,4 +66,10 @@ export function isSet(parsed: ParsedFlags, name: string): boolean {
 /** The last value of a flag. */
 export function lastValue(parsed: ParsedFlags, name: string): string | undefined {
   return parsed.flags.get(name)?.at(-1);
+}
+
+/** A flag as it is typed: `--socket PATH`, `-s PATH`. */
+export function spellings({ name, aliases = [], boolean, value = "value" }: FlagSpec): readonly string[] {
+  const dashed = [name, ...aliases].map((one) => one.length === 1 ? `-${one}` : `--${one}`);
+  return boolean ? dashed : dashed.map((one) => `${one} ${value}`);
 }

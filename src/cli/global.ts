@@ -1,29 +1,12 @@
 import { VERSION } from "../base/version.ts";
 import { buildConfig } from "../config/build.ts";
 import { loadValues } from "../config/load.ts";
-import { PLACES } from "../config/schema.ts";
 import { defaultTemplate, renderToml } from "../config/template.ts";
 import type { ConfigValues } from "../config/values.ts";
 import { print, printError } from "./_output.ts";
-import { type FlagSpec, isSet, lastValue, type ParsedFlags, parseFlags, UsageError } from "./flags.ts";
-
-const CONFIG: readonly FlagSpec[] = [
-  { name: "config", aliases: ["c"], boolean: false },
-  { name: "config-dir", aliases: ["d"], boolean: false },
-  { name: "runtimes", boolean: false },
-  { name: "address", boolean: false },
-  { name: "help", aliases: ["h"], boolean: true },
-  { name: "version", aliases: ["v"], boolean: true },
-];
-
-/** All global flags: those of the schema and the few that have no option. */
-export function globalFlags(): readonly FlagSpec[] {
-  const fromSchema = PLACES.flatMap(({ option }) => {
-    const { flag, aliases, kind } = option;
-    return flag === undefined ? [] : [{ name: flag, aliases, boolean: kind === "boolean" }];
-  });
-  return [...CONFIG, ...fromSchema];
-}
+import { flagsOf } from "./commands.ts";
+import { isSet, lastValue, type ParsedFlags, parseFlags, UsageError } from "./flags.ts";
+import { globalFlags } from "./global_flags.ts";
 
 /** Commands behind global flags: the daemon when there is none. */
 export async function globalCommand(args: readonly string[]): Promise<number> {
@@ -47,6 +30,14 @@ export async function globalCommand(args: readonly string[]): Promise<number> {
       return (await import("./version.ts")).versionCommand(rest);
     case "status":
       return await (await import("./status.ts")).statusCommand(rest);
+    case "completion":
+    case "complete":
+      return (await import("./completion.ts")).completionCommand(rest);
+    case "man":
+      return await (await import("./manual.ts")).manualCommand("man", rest);
+    case "markdown":
+    case "md":
+      return await (await import("./manual.ts")).manualCommand("markdown", rest);
     case "help":
     case "h":
       return await help();
@@ -73,7 +64,7 @@ function valuesOf(parsed: ParsedFlags): Promise<ConfigValues> {
 
 /** `crio config [--default]`: the configuration as TOML; checks that need no host included. */
 async function configCommand(parsed: ParsedFlags, args: readonly string[]): Promise<number> {
-  const own = parseFlags(args, [{ name: "default", boolean: true }]);
+  const own = parseFlags(args, flagsOf("config"));
   if (own.rest.length > 0) throw new UsageError(`config takes no argument, got ${own.rest.join(" ")}`);
   if (isSet(own, "default")) {
     print(defaultTemplate());

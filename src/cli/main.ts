@@ -1,5 +1,5 @@
 import { messageOf } from "../base/errors.ts";
-import { printError } from "./_output.ts";
+import { print, printError } from "./_output.ts";
 import { UsageError } from "./flags.ts";
 
 /**
@@ -27,8 +27,21 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
+function asksForHelp(word: string): boolean {
+  return word === "--help" || word === "-help" || word === "-h";
+}
+
+function shown(text: string): number {
+  print(text);
+  return EXIT.ok;
+}
+
 async function dispatch(args: readonly string[]): Promise<number> {
   const [command = "", ...rest] = args;
+  if (!command.startsWith("-") && command !== "internal" && rest.some(asksForHelp)) {
+    const text = (await import("./help.ts")).helpOn(args);
+    if (text !== undefined) return shown(text);
+  }
   switch (command) {
     case "internal":
       return await (await import("./internal.ts")).internalCommand(rest);

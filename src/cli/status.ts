@@ -1,47 +1,49 @@
 import { print } from "./_output.ts";
 import { get } from "./_status_client.ts";
+import { type CommandSpec, commandSpec, flagsOf } from "./commands.ts";
 import { isSet, lastValue, type ParsedFlags, parseFlags, UsageError } from "./flags.ts";
 
 const DEFAULT_SOCKET = "/var/run/crio/crio.sock";
-const SOCKET = { name: "socket", aliases: ["s"], boolean: false };
-const PULL_FLAGS = [{ name: "json", aliases: ["j"], boolean: true }, { name: "follow", aliases: ["f"], boolean: true }];
-const USAGE = "usage: crio status [--socket PATH] info | config | containers --id ID | pulls [--json] [--follow]";
+const USAGE = "crio status --help lists what there is";
 
 /** `crio status info|config|containers|pulls`: asks a running daemon over its socket. */
 export async function statusCommand(args: readonly string[]): Promise<number> {
-  const outer = parseFlags(args, [SOCKET]);
-  const [name = "", ...rest] = outer.rest;
-  const own = name === "pulls" || name === "p" ? PULL_FLAGS : [{ name: "id", aliases: ["i"], boolean: false }];
-  const inner = parseFlags(rest, [SOCKET, ...own]);
+  const outer = parseFlags(args, flagsOf("status"));
+  const [word = "", ...rest] = outer.rest;
+  const command = subcommand(word);
+  const inner = parseFlags(rest, [...flagsOf("status"), ...command.flags ?? []]);
   if (inner.rest.length > 0) throw new UsageError(`unexpected argument ${JSON.stringify(inner.rest[0])}; ${USAGE}`);
   const socket = lastValue(inner, "socket") ?? lastValue(outer, "socket") ?? DEFAULT_SOCKET;
-  if (own === PULL_FLAGS) {
+  if (command.name === "pulls") {
     const { statusPulls } = await import("./_status_pulls.ts");
     await statusPulls(socket, { json: isSet(inner, "json"), follow: isSet(inner, "follow") });
     return 0;
   }
-  print(await answerOf(name, { socket, inner }));
+  print(await answerOf(command.name, { socket, inner }));
   return 0;
+}
+
+function subcommand(word: string): CommandSpec {
+  const found = commandSpec("status").commands?.find(({ name, aliases }) => name === word || aliases?.includes(word));
+  if (found !== undefined) return found;
+  throw new UsageError(
+    word === "" ? `a command is needed; ${USAGE}` : `command ${JSON.stringify(word)} not supported; ${USAGE}`,
+  );
 }
 
 async function answerOf(name: string, { socket, inner }: { socket: string; inner: ParsedFlags }): Promise<string> {
   switch (name) {
     case "config":
-    case "c":
       return await get(socket, "/config");
     case "info":
-    case "i":
       return infoText(JSON.parse(await get(socket, "/info")));
-    case "containers":
-    case "container":
-    case "cs":
-    case "s": {
+    case "containers": {
       const id = lastValue(inner, "id") ?? "";
       if (id === "") throw new UsageError("containers needs --id ID");
       return containerText(await get(socket, `/containers/${encodeURIComponent(id)}`));
     }
     default:
-      throw new UsageError(name === "" ? USAGE : `command ${JSON.stringify(name)} not supported; ${USAGE}`);
+      throw new RangeError(`no command ${name}`);
   }
 }
 

@@ -1,15 +1,11 @@
 import { buildInfo, VERSION } from "../base/version.ts";
 import { print } from "./_output.ts";
+import { flagsOf } from "./commands.ts";
 import { isSet, parseFlags, UsageError } from "./flags.ts";
-
-const FLAGS = [
-  { name: "json", aliases: ["j"], boolean: true },
-  { name: "verbose", aliases: ["v"], boolean: true },
-];
 
 /** `crio version [--json] [--verbose]`. */
 export function versionCommand(args: readonly string[]): number {
-  const parsed = parseFlags(args, FLAGS);
+  const parsed = parseFlags(args, flagsOf("version"));
   if (parsed.rest.length > 0) throw new UsageError(`version takes no argument, got ${parsed.rest.join(" ")}`);
   const information = versionInformation({ verbose: isSet(parsed, "verbose") });
   print(isSet(parsed, "json") ? `${JSON.stringify(information, undefined, 2)}\n` : asText(information));

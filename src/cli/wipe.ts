@@ -8,16 +8,12 @@ import { readVersionFile } from "../version_files.ts";
 import { livingPods, type WipedNode, wipeNode, type WipeReport } from "../wipe.ts";
 import { wipeGraphRoot } from "../wipe_root.ts";
 import { print, printError } from "./_output.ts";
-import { type FlagSpec, isSet, parseFlags, UsageError } from "./flags.ts";
-
-/** Flags of `crio wipe`. */
-export const WIPE_FLAGS: readonly FlagSpec[] = [
-  { name: "force", aliases: ["f"], boolean: true, doc: "wipe without a reboot or an upgrade, and again" },
-];
+import { flagsOf } from "./commands.ts";
+import { isSet, parseFlags, UsageError } from "./flags.ts";
 
 /** `crio wipe [--force]`: what a reboot or an upgrade makes worthless, when no daemon does it. Gives the exit code. */
 export async function wipeCommand(values: ConfigValues, args: readonly string[]): Promise<number> {
-  const parsed = parseFlags(args, WIPE_FLAGS);
+  const parsed = parseFlags(args, flagsOf("wipe"));
   if (parsed.rest.length > 0) throw new UsageError(`wipe takes no argument, got ${parsed.rest.join(" ")}`);
   const force = isSet(parsed, "force");
   adaptToHost(values, detectHost(Deno.env.get("PATH") ?? ""));

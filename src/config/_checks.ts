@@ -3,9 +3,10 @@ import { GATED_ANNOTATIONS } from "./annotations.ts";
 import type { Check } from "./option.ts";
 
 /** One of these words; the empty text too where it is listed. */
-export function oneOf(...words: readonly string[]): Check<string> {
+export function oneOf(...words: readonly string[]): Check<string> & { readonly words: readonly string[] } {
   const shown = words.map((word) => word === "" ? '""' : word).join(", ");
-  return (value) => words.includes(value) ? undefined : `is not one of ${shown}`;
+  const check = (value: string): string | undefined => words.includes(value) ? undefined : `is not one of ${shown}`;
+  return Object.assign(check, { words });
 }
 
 /** An absolute path. */

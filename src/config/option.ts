@@ -64,6 +64,12 @@ export interface Details<V> {
   readonly check?: Check<V>;
 }
 
+/** All values of an option, where they are a few words. */
+export function wordsOf(option: Option): readonly string[] | undefined {
+  const { words } = option.check as { readonly words?: readonly string[] };
+  return words;
+}
+
 /** A table of options by the name that they have in the typed configuration. */
 export type OptionTable = Readonly<Record<string, Option>>;
 

@@ -53,6 +53,15 @@ Deno.test("scripts/build makes a portable file that unpacks itself once", async 
   await withPortable(async (file, directory) => {
     const env = { CRIO_PORTABLE_DIR: `${directory}/unpacked` };
 
+    await t.step("a link crio-status to it is crio status", async () => {
+      const link = `${directory}/crio-status`;
+      await Deno.symlink(file, link);
+      const { code, err } = await run([link, "--socket", "/nonexistent/crio.sock", "info"], env);
+      strictEqual(code, 1);
+      match(err, /no answer on \/nonexistent\/crio\.sock/);
+      await Deno.remove(env.CRIO_PORTABLE_DIR, { recursive: true });
+    });
+
     await t.step("four first starts at the same time all work and leave one copy", async () => {
       const started = await Promise.all([1, 2, 3, 4].map(() => run([file, "version", "--json"], env)));
       deepStrictEqual(started.map(({ code, err }) => [code, err]), [[0, ""], [0, ""], [0, ""], [0, ""]]);

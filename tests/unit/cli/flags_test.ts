@@ -1,7 +1,7 @@
 import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
 import fc from "fast-check";
 import { isSet, lastValue, parseFlags, UsageError } from "../../../src/cli/flags.ts";
-import { globalFlags } from "../../../src/cli/global.ts";
+import { globalFlags } from "../../../src/cli/global_flags.ts";
 import { helpText } from "../../../src/cli/help.ts";
 
 const SPECS = [
