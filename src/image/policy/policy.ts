@@ -1,5 +1,6 @@
 /** The policy files of a node, and what they say about one image. */
 import { type ErrorKind, FailedPreconditionError, messageOf, PodError } from "../../base/errors.ts";
+import { configHome } from "../config_home.ts";
 import { parsePolicy, type Policy } from "./parse_policy.ts";
 import type { Requirement, SignatureRequirement, TrustDemand } from "./requirement.ts";
 import type { PolicySubject } from "./scopes.ts";
@@ -9,17 +10,26 @@ export class PolicyError extends PodError {
   override readonly kind: ErrorKind = "signature_validation_failed";
 }
 
-const SYSTEM_FILE = "/etc/containers/policy.json";
-const USER_FILE = ".config/containers/policy.json";
+/** The administrator's directory, and the vendor's. */
+const SYSTEM_DIRECTORIES = ["/etc/containers", "/usr/share/containers"];
 
 /**
- * Where the policy of the system is: the home directory's, if there is one, else that in /etc/containers.
+ * Where the policy of the node is (containers-config(5)): where CONTAINERS_POLICY_JSON says, else the user's, the
+ * administrator's or the vendor's file; the administrator's where there is none.
  *
- * @param home HOME; absent or empty: there is none
+ * @param options.systemDirectories the administrator's and the vendor's directory
  */
-export async function systemPolicyFile(home = ""): Promise<string> {
-  const own = `${home}/${USER_FILE}`;
-  return home !== "" && await exists(own) ? own : SYSTEM_FILE;
+export async function systemPolicyFile(
+  environment: Readonly<Record<string, string | undefined>>,
+  options: { readonly systemDirectories?: readonly string[] } = {},
+): Promise<string> {
+  const { systemDirectories = SYSTEM_DIRECTORIES } = options;
+  const named = environment["CONTAINERS_POLICY_JSON"] ?? "";
+  if (named !== "") return named;
+  for (const directory of [`${configHome(environment)}/containers`, ...systemDirectories]) {
+    if (await exists(`${directory}/policy.json`)) return `${directory}/policy.json`;
+  }
+  return `${systemDirectories[0]}/policy.json`;
 }
 
 /** The policy of a namespace, if the directory has one. @throws what the file system says but "not found" */

@@ -24,28 +24,39 @@ export interface LookasideConfig {
   readonly scopes: ReadonlyMap<string, Section>;
 }
 
-const SYSTEM_DIRECTORY = "/etc/containers/registries.d";
-const USER_DIRECTORY = ".config/containers/registries.d";
+/** The vendor's directory, and the administrator's. */
+const SYSTEM_DIRECTORIES = ["/usr/share/containers", "/etc/containers"];
 const DEFAULT_LOOKASIDE = "file:///var/lib/containers/sigstore";
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
 
+export interface LookasidePlaces {
+  /** The only directory, when given. */
+  readonly directory?: string;
+  /** See `configHome`. */
+  readonly configHome?: string;
+  /** The vendor's and the administrator's directory. Default `/usr/share/containers` and `/etc/containers`. */
+  readonly systemDirectories?: readonly string[];
+}
+
 /**
- * Reads a directory; one that does not exist counts as empty.
+ * Reads the files of all directories (containers-config(5)): of one name the user's before the administrator's before
+ * the vendor's. A directory that does not exist is empty.
  *
- * @param options.directory default: that of the home directory, if it is there, else the one in /etc/containers
  * @throws FailedPreconditionError naming the file that is wrong
  */
-export async function loadLookaside(
-  options: { readonly directory?: string; readonly home?: string } = {},
-): Promise<LookasideConfig> {
-  const { home = "" } = options;
-  const own = options.directory ?? (home === "" ? undefined : `${home}/${USER_DIRECTORY}`);
-  const directories = options.directory === undefined ? [own, SYSTEM_DIRECTORY] : [own];
-  for (const directory of directories) {
-    const names = directory === undefined ? undefined : await yamlFiles(directory);
-    if (names !== undefined) return await readFiles(names);
+export async function loadLookaside(places: LookasidePlaces = {}): Promise<LookasideConfig> {
+  const files = new Map<string, string>();
+  for (const directory of places.directory === undefined ? directoriesOf(places) : [places.directory]) {
+    for (const name of await yamlFiles(directory)) files.set(name, `${directory}/${name}`);
   }
-  return { fallback: undefined, scopes: new Map() };
+  return await readFiles([...files].sort(([a], [b]) => a < b ? -1 : 1).map(([, path]) => path));
+}
+
+function directoriesOf({ configHome, systemDirectories = SYSTEM_DIRECTORIES }: LookasidePlaces): readonly string[] {
+  return [
+    ...systemDirectories.flatMap((directory) => [`${directory}/registries.d`, `${directory}/registries.rootful.d`]),
+    ...(configHome === undefined ? [] : [`${configHome}/containers/registries.d`]),
+  ];
 }
 
 /** The most particular section that says something, separately for each of the two settings. */
@@ -58,12 +69,12 @@ export function signatureSources(config: LookasideConfig, reference: ImageRefere
   };
 }
 
-async function yamlFiles(directory: string): Promise<readonly string[] | undefined> {
+async function yamlFiles(directory: string): Promise<readonly string[]> {
   try {
     const entries = await Array.fromAsync(Deno.readDir(directory));
-    return entries.filter(({ name }) => name.endsWith(".yaml")).map(({ name }) => `${directory}/${name}`).sort();
+    return entries.filter(({ name, isDirectory }) => name.endsWith(".yaml") && !isDirectory).map(({ name }) => name);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return [];
     throw new FailedPreconditionError(`read ${directory}: ${messageOf(error)}`, { cause: error });
   }
 }

@@ -5,6 +5,7 @@ import type { Logger } from "../../base/logger.ts";
 import { parseManifest } from "../manifest/documents.ts";
 import type { TrustJob, VerifyJob } from "../pull/protocol.ts";
 import { type ImageReference, parseReference } from "../reference.ts";
+import { configHome } from "../config_home.ts";
 import { matchesDigest } from "../distribution/repository.ts";
 import type { Policy } from "./parse_policy.ts";
 import {
@@ -19,13 +20,13 @@ import type { TrustDemand } from "./requirement.ts";
 import { dockerSubject, type PolicySubject } from "./scopes.ts";
 
 export interface TrustSettings {
-  /** `signature_policy`. Default: the home directory's policy, else the one in /etc/containers. */
+  /** `signature_policy`. Default: see {@link systemPolicyFile}. */
   readonly policyFile?: string;
   /** `signature_policy_dir`: `<namespace>.json` counts for pods of that namespace. */
   readonly policyDirectory?: string;
   /** A registries.d directory in place of the usual ones. */
   readonly lookasideDirectory?: string;
-  /** HOME. */
+  /** CONTAINERS_POLICY_JSON, XDG_CONFIG_HOME and HOME. */
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
@@ -81,16 +82,15 @@ export class ImageTrust {
   async policyFor(namespace: string | undefined): Promise<Policy> {
     const { policyDirectory, policyFile, environment } = this.settings;
     const own = policyDirectory === undefined ? undefined : await namespacePolicyFile(policyDirectory, namespace ?? "");
-    return await this.#load(own ?? policyFile ?? await systemPolicyFile(environment["HOME"]));
+    return await this.#load(own ?? policyFile ?? await systemPolicyFile(environment));
   }
 
   /** What the pull process needs to know. */
   job(demand: TrustDemand | undefined): TrustJob {
     const { lookasideDirectory, environment } = this.settings;
-    const home = environment["HOME"];
     return {
+      configHome: configHome(environment),
       ...(lookasideDirectory === undefined ? {} : { lookasideDirectory }),
-      ...(home === undefined ? {} : { home }),
       ...(demand === undefined ? {} : { demand }),
     };
   }

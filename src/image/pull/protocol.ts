@@ -29,8 +29,8 @@ export interface PullEndpoint {
 export interface TrustJob {
   /** A registries.d directory in place of the usual ones. */
   readonly lookasideDirectory?: string;
-  /** HOME, which may have a registries.d of its own. */
-  readonly home?: string;
+  /** Where the user's registries.d may be. */
+  readonly configHome: string;
   /** Undefined: the image needs no signature. Those that it has are fetched all the same, for a stricter policy later. */
   readonly demand?: TrustDemand;
 }

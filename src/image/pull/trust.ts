@@ -53,11 +53,8 @@ async function signaturesOf(
   options: Pick<FetchOptions, "transports" | "signal">,
 ): Promise<readonly Signature[]> {
   const [{ endpoint, repository }] = image.places;
-  const { lookasideDirectory: directory, home } = job.trust;
-  const config = await loadLookaside({
-    ...(directory === undefined ? {} : { directory }),
-    ...(home === undefined ? {} : { home }),
-  });
+  const { lookasideDirectory: directory, configHome } = job.trust;
+  const config = await loadLookaside(directory === undefined ? { configHome } : { directory });
   // registries.d speaks of the place that is asked, a mirror's own name included.
   const { host, path, insecure } = endpoint;
   const place = parseReference(`${host}/${path}${job.reference.includes(":") ? "@" : ":"}${job.reference}`);

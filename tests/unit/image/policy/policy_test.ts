@@ -77,15 +77,28 @@ Deno.test("acceptsEverything() is true of policies without any other rule", () =
   ok(!parsed({ default: [...ACCEPT, SIGNED] }));
 });
 
-Deno.test("policy files: a namespace's own, the home directory's, the system's", async () => {
+Deno.test("systemPolicyFile() takes what the environment names, else the user's, the administrator's, the vendor's", async () => {
+  const root = await Deno.makeTempDir();
+  try {
+    const systemDirectories = [`${root}/etc`, `${root}/usr`];
+    const file = (environment: Record<string, string>): Promise<string> =>
+      systemPolicyFile({ XDG_CONFIG_HOME: `${root}/home`, ...environment }, { systemDirectories });
+    equal(await file({}), `${root}/etc/policy.json`, "there is none: the error names the administrator's");
+    for (const directory of ["usr", "etc", "home/containers"]) {
+      await Deno.mkdir(`${root}/${directory}`, { recursive: true });
+      await Deno.writeTextFile(`${root}/${directory}/policy.json`, "");
+      equal(await file({}), `${root}/${directory}/policy.json`);
+    }
+    equal(await file({ CONTAINERS_POLICY_JSON: "/named.json" }), "/named.json");
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});
+
+Deno.test("namespacePolicyFile() finds files of namespaces only", async () => {
   const directory = await Deno.makeTempDir();
   try {
-    await Deno.mkdir(`${directory}/.config/containers`, { recursive: true });
-    await Deno.writeTextFile(`${directory}/.config/containers/policy.json`, "");
     await Deno.writeTextFile(`${directory}/team.json`, "");
-    equal(await systemPolicyFile(directory), `${directory}/.config/containers/policy.json`);
-    equal(await systemPolicyFile(`${directory}/none`), "/etc/containers/policy.json");
-    equal(await systemPolicyFile(), "/etc/containers/policy.json");
     equal(await namespacePolicyFile(directory, "team"), `${directory}/team.json`);
     for (const name of ["", "other", "../team", "TEAM", "team/../team"]) {
       equal(await namespacePolicyFile(`${directory}`, name), undefined, name);

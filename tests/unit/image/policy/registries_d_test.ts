@@ -40,15 +40,28 @@ Deno.test("signatureSources() takes each setting from the most particular place 
   });
 });
 
-Deno.test("loadLookaside() takes the home directory's files where there are some, and defaults where there are none", async () => {
-  await withFiles({}, async (home) => {
-    await Deno.mkdir(`${home}/.config/containers/registries.d`, { recursive: true });
-    await Deno.writeTextFile(
-      `${home}/.config/containers/registries.d/x.yaml`,
-      "docker: {quay.io: {lookaside: 'file:///h'}}",
-    );
-    const config = await loadLookaside({ home });
-    deepEqual(signatureSources(config, parseReference("quay.io/a:1")), { ...DEFAULT, lookaside: "file:///h" });
+Deno.test("loadLookaside() merges all directories; of one name the user's file counts, then the administrator's", async () => {
+  await withFiles({}, async (root) => {
+    const write = async (path: string, scope: string): Promise<void> => {
+      await Deno.mkdir(`${root}/${path.slice(0, path.lastIndexOf("/"))}`, { recursive: true });
+      await Deno.writeTextFile(`${root}/${path}`, `docker: {${scope}: {lookaside: 'file:///${path}'}}`);
+    };
+    await write("usr/registries.d/a.yaml", "one.example");
+    await write("usr/registries.d/only.yaml", "two.example");
+    await write("etc/registries.d/a.yaml", "one.example");
+    await write("etc/registries.d/b.yaml", "three.example");
+    await write("etc/registries.rootful.d/b.yaml", "three.example");
+    await write("home/containers/registries.d/c.yaml", "four.example");
+    await write("etc/registries.d/c.yaml", "four.example");
+    const systemDirectories = [`${root}/usr`, `${root}/etc`];
+    const config = await loadLookaside({ configHome: `${root}/home`, systemDirectories });
+    const of = (host: string): string => signatureSources(config, parseReference(`${host}/x:1`)).lookaside;
+    deepEqual(["one.example", "two.example", "three.example", "four.example"].map(of), [
+      "file:///etc/registries.d/a.yaml",
+      "file:///usr/registries.d/only.yaml",
+      "file:///etc/registries.rootful.d/b.yaml",
+      "file:///home/containers/registries.d/c.yaml",
+    ]);
   });
   const none = await loadLookaside({ directory: "/nonexistent/registries.d" });
   deepEqual(signatureSources(none, parseReference("quay.io/a:1")), DEFAULT);
