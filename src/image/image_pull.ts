@@ -176,16 +176,21 @@ export class ImagePull {
       trust: this.deps.trust.job(demand),
     };
     try {
-      return await this.#transfer(reference, job, pull);
+      return await this.#transfer(reference, job, { pull, whole: false });
     } catch (error) {
-      // A layer that was here is gone: somebody removed an image meanwhile. Once more, without it.
+      // A layer that was here is gone: somebody removed an image meanwhile. Once more, counting on no layer.
       if (!(error instanceof FailedPreconditionError) || pull.signal.aborted) throw error;
       this.deps.log.debug("Pull again after a conflict", { image: job.name, reason: error.message });
-      return await this.#transfer(reference, job, pull);
+      return await this.#transfer(reference, job, { pull, whole: true });
     }
   }
 
-  async #transfer(reference: ImageReference, job: PullJob, pull: PullTracker): Promise<ImageId> {
+  /** @param how.whole downloads every layer: a commit takes those that are there even so */
+  async #transfer(
+    reference: ImageReference,
+    job: PullJob,
+    { pull, whole }: { readonly pull: PullTracker; readonly whole: boolean },
+  ): Promise<ImageId> {
     const { store, puller, log } = this.deps;
     const { signal } = pull;
     await using stack = new AsyncDisposableStack();
@@ -211,6 +216,7 @@ export class ImagePull {
           return present.length;
         }, { signal, onWait: () => pull.waiting() }),
       );
+      if (whole) present = [];
       const total = image.layers.length;
       pull.resolved({ ...image, endpoint: resolved.endpoint, present: present.length, imageBytes: imageBytes(image) });
       log.info("Pulling image", { image: job.name, from: resolved.endpoint, layers: total, present: present.length });

@@ -98,6 +98,22 @@ Deno.test("a pull takes over the common layer of one that fails", async () => {
   });
 });
 
+Deno.test("a pull whose present layers are gone each time when it commits downloads all of them and ends well", async () => {
+  await withNode({}, async ({ images, store, registry }) => {
+    const built = registry.addImage({ name: "app", layers: LAYERS });
+    let asked = 0;
+    store.presentLayers = ([diffId]) => {
+      asked += 1;
+      if (diffId === undefined) return Promise.resolve([]);
+      const unknown = { digest: undefined, compressedSizeBytes: undefined, uncompressedSizeBytes: undefined };
+      return Promise.resolve([{ id: diffId.slice("sha256:".length), diffId, ...unknown }]);
+    };
+    equal(`sha256:${await images.pull({ image: built.reference })}`, built.config.digest);
+    equal(asked, 2);
+    equal(registry.requestsTo("registry", `/blobs/${built.layers[0]?.digest}`).length, 1);
+  });
+});
+
 Deno.test("pull() takes the host's platform of an index and keeps both digests", async () => {
   await withNode({}, async ({ images, registry }) => {
     const own = { os: "linux", architecture: Deno.build.arch === "aarch64" ? "arm64" : "amd64" };

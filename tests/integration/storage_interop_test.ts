@@ -2,6 +2,10 @@
 import assert from "node:assert/strict";
 import { randomHex } from "../../src/base/ids.ts";
 import { commandResult } from "../../src/linux/command.ts";
+import { silentLogger } from "../../src/base/logger.ts";
+import { verifyLayer } from "../../src/image/unpack/verify_layer.ts";
+import { checkStore } from "../../src/storage/check.ts";
+import type { ContentVerdict, LayerFiles } from "../../src/storage/check_types.ts";
 import type { Store } from "../../src/storage/store.ts";
 import {
   assertSound,
@@ -114,6 +118,36 @@ Deno.test("we write: podman and buildah list, mount, run and remove it", async (
     await buildah(roots, "rm", working);
     await podman(roots, "rmi", NAME);
     assert.deepEqual(await store.images(), []);
+    await podmanDone(roots);
+  });
+});
+
+Deno.test("buildah builds on an image and podman runs it with mapped ids: we mount and remove it, every file is what was built", async () => {
+  await withRoots(async (roots) => {
+    await using store = await openStore(roots);
+    await skopeoInto(roots, await makeImage(roots.directory, CONTENTS, { busybox: true }), NAME);
+    await Deno.writeTextFile(`${roots.directory}/added`, "added");
+    const working = await buildah(roots, "from", "--pull-never", NAME);
+    await buildah(roots, "copy", "--chown", "7:8", working, `${roots.directory}/added`, "/srv/added");
+    await buildah(roots, "commit", "-q", working, "localhost/built:1");
+    await buildah(roots, "rm", working);
+    const maps = ["--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536"];
+    const change = ["/bin/sh", "-c", "echo more > /more; echo -done"];
+    const run = ["run", "--name", "maker", ...LIMITS, ...maps, "--network", "none", "localhost/built:1", ...change];
+    assert.equal(await podman(roots, ...run), "-done");
+    const image = await store.findImage("localhost/built:1");
+    assert.ok(image !== undefined);
+    const root = await store.mountImage(image.id);
+    assert.equal(await Deno.readTextFile(`${root}/srv/added`), "added");
+    await store.unmountImage(image.id);
+    const { graphRoot, runRoot } = roots;
+    const content = (layer: LayerFiles): Promise<ContentVerdict> => verifyLayer(layer);
+    const report = await checkStore({ graphRoot, runRoot, logger: silentLogger }, { content });
+    assert.deepEqual([report.problems, report.unverifiable], [[], []]);
+    assert.ok(report.verified >= 3);
+    await podman(roots, "rm", "maker");
+    for (const { id } of await store.images()) await store.deleteImage(id);
+    assert.equal(await podman(roots, "images", "-q"), "");
     await podmanDone(roots);
   });
 });
