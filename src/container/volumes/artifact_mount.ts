@@ -1,4 +1,4 @@
-import { NotFoundError } from "../../base/errors.ts";
+import { FailedPreconditionError, NotFoundError } from "../../base/errors.ts";
 import { isErrno } from "../../linux/errno.ts";
 import { bindMount, isMountPoint, mount, unmount } from "../../linux/mount.ts";
 
@@ -44,6 +44,20 @@ export async function mountPlaceholders(
   } finally {
     await unmount(staging, { detach: true });
     await Deno.remove(staging).catch(() => {});
+  }
+}
+
+/** @throws FailedPreconditionError when a file is gone */
+export async function checkThere(files: readonly ArtifactFile[]): Promise<void> {
+  for (const { name, path } of files) {
+    try {
+      await Deno.lstat(path);
+    } catch (cause) {
+      const reason = `file ${
+        JSON.stringify(name)
+      } of the artifact is gone: somebody removed it meanwhile; pull it again`;
+      throw new FailedPreconditionError(reason, { cause });
+    }
   }
 }
 

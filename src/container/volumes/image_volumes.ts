@@ -12,7 +12,7 @@ import type { ImageSource } from "../ports.ts";
 import type { Store } from "../../storage/store.ts";
 import type { PodUserNamespace } from "../user_namespace.ts";
 import type { ContainerRecord, MountRequest } from "../types.ts";
-import { type ArtifactFile, filesAt, labelFiles, mountPlaceholders } from "./artifact_mount.ts";
+import { type ArtifactFile, checkThere, filesAt, labelFiles, mountPlaceholders } from "./artifact_mount.ts";
 
 /** What the store does for image volumes. */
 export interface ImageMounts {
@@ -190,12 +190,11 @@ export class ImageVolumes {
     const { subPath, place, signal, mountLabel = "" } = options;
     const found = filesAt(files, subPath);
     const label = sharedLabel(mountLabel);
+    const make = (target: string): Promise<void> => mountPlaceholders(target, files, { label });
+    const source = await this.#mountFor(containerId, { name: id, signal }, make);
+    // From now on nobody removes it; until now somebody might have.
+    await checkThere(files);
     if (label !== undefined) await labelFiles(files, label);
-    const source = await this.#mountFor(
-      containerId,
-      { name: id, signal },
-      (target) => mountPlaceholders(target, files, { label }),
-    );
     if ("path" in found) return { source: found.path, imageId: id };
     if (subPath === "") return { source, imageId: id, files: found };
     bindInRoot(source, subPath, place);

@@ -9,6 +9,7 @@ export interface IndexEntry {
   readonly [field: string]: unknown;
 }
 
+/** The full name of an entry. */
 export const REF_NAME = "org.opencontainers.image.ref.name";
 /** Ours: the index that was asked for, of which the entry is the member for this node. */
 export const INDEX_DIGEST = "io.crio.artifact.index.digest";
@@ -24,6 +25,7 @@ export function parseIndex(bytes: Uint8Array): readonly IndexEntry[] {
   });
 }
 
+/** The text of index.json. */
 export function renderIndex(entries: readonly IndexEntry[]): string {
   return JSON.stringify({ schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json", manifests: entries });
 }

@@ -40,6 +40,7 @@ export interface ArtifactManifest {
   readonly layers: readonly Descriptor[];
 }
 
+/** Media types of the OCI image specification. */
 export const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 export const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
 const DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";

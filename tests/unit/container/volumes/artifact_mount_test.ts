@@ -2,7 +2,14 @@ import { deepEqual, rejects, throws } from "node:assert/strict";
 import { openLibraries } from "../../../../src/linux/warm_up.ts";
 import { unmount } from "../../../../src/linux/mount.ts";
 import { getXattr } from "../../../../src/linux/xattr.ts";
-import { filesAt, labelFiles, mountPlaceholders } from "../../../../src/container/volumes/artifact_mount.ts";
+import {
+  checkThere,
+  filesAt,
+  labelFiles,
+  mountPlaceholders,
+} from "../../../../src/container/volumes/artifact_mount.ts";
+
+openLibraries();
 
 const FILES = ["a", "docs/x", "docs/deep/y", "docsother"].map((name) => ({ name, path: `/blobs/${name}` }));
 
@@ -19,7 +26,6 @@ Deno.test("filesAt() gives a file, a directory's files under their names from th
 });
 
 Deno.test("mountPlaceholders() shows a read-only tree of empty files, labelled, and leaves nothing beside it", async () => {
-  openLibraries();
   const directory = await Deno.makeTempDir({ prefix: "artifact-mount-" });
   const target = `${directory}/volume`;
   const label = "system_u:object_r:container_file_t:s0";
@@ -38,6 +44,8 @@ Deno.test("mountPlaceholders() shows a read-only tree of empty files, labelled, 
     const blob = `${directory}/blob`;
     await Deno.writeTextFile(blob, "content");
     await labelFiles([{ name: "a", path: blob }], label);
+    await checkThere([{ name: "a", path: blob }]);
+    await rejects(checkThere([{ name: "b", path: `${blob}2` }]), /file "b" of the artifact is gone: .*pull it again/);
     deepEqual(text(getXattr(blob, "security.selinux")), label);
   } finally {
     await unmount(target, { detach: true });
