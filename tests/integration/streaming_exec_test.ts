@@ -121,6 +121,16 @@ for (const name of RUNTIMES) {
     assert.equal(await run, 4);
   });
 
+  Deno.test(`${name}: execStream() with a terminal gives the client nothing of the runtime's own words`, async () => {
+    await using s = await session(name);
+    const client = new Client();
+    await assert.rejects(
+      s.exec(["/no/such/program"], client, { tty: true }),
+      /no\/such\/program|not found|No such file/,
+    );
+    assert.equal(client.seen, "");
+  });
+
   Deno.test(`${name}: execStream() kills the process when it is aborted`, async () => {
     await using s = await session(name);
     const client = new Client();

@@ -15,8 +15,6 @@ const DRAIN_MS = 250;
 const KILL_MS = 2000;
 /** Kept of what the runtime says when it cannot start the process. */
 const COMPLAINT_BYTES = 4096;
-// deno-lint-ignore no-control-regex -- an escape sequence begins with a control character
-const COLOUR = /\x1b\[[0-9;]*m/g;
 
 /** Where the process's streams go. Outputs are not ended here. */
 export interface ExecStreams {
@@ -118,6 +116,9 @@ function connectTerminal(argv: readonly string[], { streams, env, complaint }: C
   using slave = terminal.slave;
   const masterFd = terminal.master.fd;
   const socket = undo.adopt(rawStreamOf(terminal.master), destroy);
+  // Not the terminal: what the runtime itself has to say would stand between the lines of the program. crun 1.8 writes an
+  // empty error, in colours, when a new size comes at the moment at which the program ends.
+  const err = undo.use(openPipe());
   let runtimePid: number | undefined;
   streams.onResize((size) => {
     // Its descriptor is not ours to use after that.
@@ -126,12 +127,14 @@ function connectTerminal(argv: readonly string[], { streams, env, complaint }: C
     setTerminalSize(masterFd, size);
     if (runtimePid !== undefined) resizeTerminalsOf(runtimePid, size);
   });
-  const child = spawnProcess(argv, { env, terminal: terminal.path });
+  const child = spawnProcess(argv, { env, terminal: terminal.path, fds: new Map([[2, err.write.fd]]) });
   runtimePid = child.pid;
   child.exited.then(() => runtimePid = undefined);
   slave.close();
-  complaint.listen(socket);
-  const pumps = [new Pump(socket, streams.stdout)];
+  err.write.close();
+  const stderr = undo.adopt(readableOf(err.read), destroy);
+  complaint.listen(stderr);
+  const pumps = [new Pump(socket, streams.stdout), new Pump(stderr, undefined)];
   feed(socket, streams.stdin, { end: false });
   const open = undo.move();
   return { child, pumps, [Symbol.dispose]: () => open.dispose() };
@@ -167,7 +170,6 @@ class Complaint {
   }
 
   bytes(): Uint8Array {
-    // On a terminal crun writes in colours.
-    return Buffer.from(Buffer.concat(this.#kept).toString().replaceAll(COLOUR, ""));
+    return Buffer.concat(this.#kept);
   }
 }
