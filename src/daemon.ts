@@ -8,6 +8,7 @@ import { every } from "./base/periodic.ts";
 import type { CgroupDriver } from "./cgroup/paths.ts";
 import { CgroupTree } from "./cgroup/tree.ts";
 import { AnnotationGate } from "./config/annotation_gate.ts";
+import type { LiveConfig } from "./config/live.ts";
 import type { Config } from "./config/schema.ts";
 import { NodeConfinement } from "./container/confinement.ts";
 import { Containers } from "./container/containers.ts";
@@ -29,8 +30,6 @@ import { criHandlers } from "./cri/handlers.ts";
 import { checkStatus } from "./cri/self_check.ts";
 import { CriServer } from "./cri/server.ts";
 import { openFigures } from "./figures.ts";
-import type { ImagesOptions } from "./image/images.ts";
-import type { ShortNameMode } from "./image/registries/registries_conf.ts";
 import { RunningPulls } from "./image/progress/running_pulls.ts";
 import { PullClient } from "./image/pull_client.ts";
 import { type Host, inspectHost } from "./linux/host.ts";
@@ -56,6 +55,15 @@ import {
 import { observePods } from "./pod_observers.ts";
 import { LifeHooks } from "./plugins/hooks.ts";
 import { openPlugins } from "./plugins/open.ts";
+import {
+  type LiveImages,
+  reloadClasses,
+  reloadConfinement,
+  reloadDefaults,
+  reloadImages,
+  reloadOperations,
+  reloadRuntimes,
+} from "./reload.ts";
 import { PauseProcesses } from "./sandbox/infra.ts";
 import { NodeMounts } from "./sandbox/node_mounts.ts";
 import { NodePins } from "./sandbox/node_pins.ts";
@@ -80,8 +88,8 @@ export interface DaemonOptions {
   readonly log: Logger;
   /** Told when the daemon serves and when it stops. */
   readonly service?: Service;
-  /** The effective configuration, for `GET /config`. */
-  configToml(): string;
+  /** The configuration that can be reloaded. Absent for commands: theirs stays. */
+  readonly live?: LiveConfig;
   /** Does this with the node instead of serving it: for commands. Gives the exit code. */
   readonly instead?: (node: WipedNode) => Promise<number>;
 }
@@ -121,7 +129,7 @@ interface Places {
  * parts; it decides nothing but what belongs together.
  */
 export async function runDaemon(config: Config, options: DaemonOptions): Promise<number> {
-  const { log, signal, service } = options;
+  const { log, signal, service, live } = options;
   await using stack = new AsyncDisposableStack();
   const [host, places] = await Promise.all([inspectHost(), makePlaces(config)]);
   stack.use(holdLock(`${places.records}/lock`));
@@ -139,9 +147,9 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     observer: metrics.images,
   });
   const imageDeps = { store, puller, pulls, log, inUse: (id: string): boolean => users.inUse(id) };
-  const images = stack.use(await openImages(config, imagesOptions(config), imageDeps));
+  const images = stack.use(await openImages(config, imageDeps));
   const hooks = config.nri.enableNri ? new LifeHooks(log) : undefined;
-  const pods = await buildPods(config, { log, host, store, places, images, metrics, hooks });
+  const pods = await buildPods(config, { log, host, store, places, images, metrics, hooks, live });
   users.inUse = (id): boolean => pods.containers.usesImage(id);
   stack.use(pods.network);
   await pods.network.start(signal);
@@ -180,7 +188,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     },
   );
   const http = createServer(
-    createStatusHandler({ log, signal, pulls, ...statusDeps(config, pods), configToml: options.configToml }),
+    createStatusHandler({ log, signal, pulls, ...statusDeps(config, pods), ...reloadOperations(live) }),
   );
   const socket = await CrioSocket.listen({ listen: config.api.listen }, { grpc: cri, http }, log);
   openLibraries();
@@ -188,6 +196,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     log.warn(`without CAP_SYS_RESOURCE: oom_score_adj below ${host.oomScoreAdj} is raised to it for all containers`);
   }
   log.info("Listening", { socket: socket.path });
+  live?.open();
   service?.ready(`Serving on ${socket.path}`);
   service?.watch((limit) => checkStatus(socket.path, limit));
   await aborted(signal);
@@ -223,25 +232,6 @@ function holdLock(path: string): Disposable {
   throw new FailedPreconditionError(`another crio uses ${path}: stop it, or choose another root`);
 }
 
-/** Empty options mean the files that all tools of this family use. */
-function imagesOptions({ image, process, runtime }: Config): ImagesOptions {
-  const { signaturePolicy, signaturePolicyDir, globalAuthFile, namespacedAuthDir, shortNameMode } = image;
-  const { registriesConf, registriesConfDir } = process;
-  return {
-    environment: Deno.env.toObject(),
-    ...(registriesConf === "" ? {} : { registriesFile: registriesConf }),
-    ...(registriesConfDir === "" ? {} : { registriesDirectory: registriesConfDir }),
-    decryptionKeysPath: runtime.decryptionKeysPath,
-    pinnedImages: [...image.pinnedImages, image.pauseImage],
-    policyDirectory: signaturePolicyDir,
-    // Empty: what registries.conf says.
-    ...(shortNameMode === "" ? {} : { shortNameMode: shortNameMode as ShortNameMode }),
-    ...(signaturePolicy === "" ? {} : { policyFile: signaturePolicy }),
-    ...(globalAuthFile === "" ? {} : { globalAuthFile }),
-    ...(namespacedAuthDir === "" ? {} : { namespacedAuthDirectory: namespacedAuthDir }),
-  };
-}
-
 async function buildPods(
   config: Config,
   deps: {
@@ -249,12 +239,13 @@ async function buildPods(
     host: Host;
     store: Store;
     places: Places;
-    images: ImageSource & ArtifactSource & SeccompArtifacts;
+    images: ImageSource & LiveImages & ArtifactSource & SeccompArtifacts;
     metrics: DaemonObserver;
     hooks: LifeHooks | undefined;
+    live: LiveConfig | undefined;
   },
 ): Promise<Pods> {
-  const { log, host, store, places, images, hooks } = deps;
+  const { log, host, store, places, images, hooks, live } = deps;
   const stalled = (stage: string): void => deps.metrics.containers.stalled(stage);
   const plugins = hooks === undefined ? {} : { plugins: hooks, updateHooks: hooks };
   const driver = config.runtime.cgroupManager as CgroupDriver;
@@ -284,12 +275,13 @@ async function buildPods(
   });
   const exits = new ContainerExits({ records: containerRecords, log });
   const performance = await openCpuTuning(config, host, { records: containerRecords, exits, log });
+  const classes = await openResourceClasses(config, { log });
   const reachable = new ReachableRoots(`${places.userRoots}/containers`, log);
   const containers = new Containers({
     records: containerRecords,
     exits,
     performance,
-    classes: await openResourceClasses(config, { log }),
+    classes,
     ...plugins,
     images,
     rootfs: new StoreRootfs(store),
@@ -299,14 +291,14 @@ async function buildPods(
     processes,
     node,
     confinement,
-    hooks: new OciHooks(config.runtime.hooksDir, log),
+    hooks: new OciHooks(config.runtime, log),
     imageVolumes,
     seccompArtifacts: images,
     ...(selinux === undefined ? {} : { selinux }),
     seccompNotifiers,
     reachable,
     annotations,
-    cdi: new CdiRegistry({ directories: config.runtime.cdiSpecDirs, log }),
+    cdi: new CdiRegistry({ source: config.runtime, log }),
     clock: systemClock,
     log,
     readExit: (record) => exitOf(record, config),
@@ -339,7 +331,7 @@ async function buildPods(
       rootDirectory: `${places.runtime}/infra-root`,
       reachable: new ReachableRoots(`${places.userRoots}/pods`, log),
       minOomScoreAdj: node.minOomScoreAdj,
-      cpuset: config.runtime.infraCtrCpuset,
+      cpuset: () => config.runtime.infraCtrCpuset,
       runtimeOf: (handler) => runtimes.find(handler),
       cgroupsPath: (parent, id) => cgroups.containerPath(parent, id),
       removeCgroup: (parent, id) => cgroups.remove(parent, id),
@@ -354,15 +346,27 @@ async function buildPods(
     log,
     runDirectory: places.sandboxes,
     annotations,
-    logDirectory: config.crio.logDir,
+    logDirectory: () => config.crio.logDir,
     resolveHandler: (name) => runtimes.effectiveName(name),
-    defaultSysctls: assignments(config.runtime.defaultSysctls),
+    defaultSysctls: () => assignments(config.runtime.defaultSysctls),
     shmSizeBytes: SHM_BYTES,
     kubeletPods: KUBELET_PODS,
     stopTimeoutMs: STOP_MS,
     runLimitMs: RUN_LIMIT_MS,
     stalled,
   });
+  deps.metrics.defaultRuntime(runtimes.defaultName);
+  if (live !== undefined) {
+    const users = (): Iterable<
+      { runtimeHandler: string }
+    > => [...containerRecords.values(), ...sandboxRecords.values()];
+    const directory = places.runtime;
+    live.join(reloadRuntimes({ config, host, tree, directory, log, runtimes, metrics: deps.metrics, users }));
+    live.join(reloadDefaults(node, host));
+    live.join(reloadConfinement(confinement));
+    live.join(reloadClasses(classes, log));
+    live.join(reloadImages(images));
+  }
   return { containers, sandboxes, records: containerRecords, sandboxRecords, network, runtimes };
 }
 

@@ -5,14 +5,23 @@ import type { Config } from "./config/schema.ts";
 import { Artifacts } from "./image/artifacts/artifacts.ts";
 import { ImagesWithArtifacts } from "./image/artifacts/images_with_artifacts.ts";
 import { ImageTrust } from "./image/policy/trust.ts";
+import type { ShortNameMode } from "./image/registries/registries_conf.ts";
 import { Images, type ImagesDeps, type ImagesOptions } from "./image/images.ts";
+
+/** What the CRI sees of images, and what a reload of the configuration does to them. */
+export interface NodeImages extends ImagesWithArtifacts {
+  /** Takes other patterns of images and artifacts that must stay. */
+  pin(patterns: readonly string[]): void;
+  /** @throws InvalidArgumentError naming the file and the line or key of registries.conf */
+  checkRegistries(): Promise<void>;
+}
 
 /** @returns what the CRI sees; disposing closes the artifact stores' locks */
 export async function openImages(
   config: Config,
-  options: ImagesOptions,
   deps: Omit<ImagesDeps, "artifacts"> & { readonly log: Logger },
-): Promise<ImagesWithArtifacts & Disposable> {
+): Promise<NodeImages & Disposable> {
+  const options = imagesOptions(config);
   const artifacts = new Artifacts({
     directory: `${config.crio.root}/artifacts`,
     additional: config.runtime.additionalArtifactStores,
@@ -24,6 +33,32 @@ export async function openImages(
   const trust = new ImageTrust(options, { store: artifacts, verifier: deps.puller, log: deps.log });
   const images = new Images(options, { ...deps, artifacts: artifacts.own });
   return Object.assign(new ImagesWithArtifacts({ images, artifacts, store: deps.store, trust }), {
+    pin: (patterns: readonly string[]): void => {
+      images.pin(patterns);
+      artifacts.pin(patterns);
+    },
+    checkRegistries: () => images.checkRegistries(),
     [Symbol.dispose]: (): void => artifacts[Symbol.dispose](),
   });
+}
+
+/** Empty options mean the files that all tools of this family use. */
+function imagesOptions({ image, process, runtime }: Config): ImagesOptions {
+  const { signaturePolicy, signaturePolicyDir, globalAuthFile, namespacedAuthDir, shortNameMode } = image;
+  const { registriesConf, registriesConfDir } = process;
+  return {
+    environment: Deno.env.toObject(),
+    ...(registriesConf === "" ? {} : { registriesFile: registriesConf }),
+    ...(registriesConfDir === "" ? {} : { registriesDirectory: registriesConfDir }),
+    get decryptionKeysPath(): string {
+      return runtime.decryptionKeysPath;
+    },
+    pinnedImages: [...image.pinnedImages, image.pauseImage],
+    policyDirectory: signaturePolicyDir,
+    // Empty: what registries.conf says.
+    ...(shortNameMode === "" ? {} : { shortNameMode: shortNameMode as ShortNameMode }),
+    ...(signaturePolicy === "" ? {} : { policyFile: signaturePolicy }),
+    ...(globalAuthFile === "" ? {} : { globalAuthFile }),
+    ...(namespacedAuthDir === "" ? {} : { namespacedAuthDirectory: namespacedAuthDir }),
+  };
 }

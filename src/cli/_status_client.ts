@@ -6,9 +6,15 @@ export async function get(socket: string, path: string): Promise<string> {
   return await answer.response.text();
 }
 
+/** The answer to a POST without a body. @throws as {@link get} */
+export async function post(socket: string, path: string): Promise<string> {
+  using answer = await ask(socket, path, { method: "POST" });
+  return await answer.response.text();
+}
+
 /** The data of each event of a stream, until the daemon ends it. @throws as {@link get} */
 export async function* events(socket: string, path: string): AsyncGenerator<string> {
-  using answer = await ask(socket, path, { accept: "text/event-stream" });
+  using answer = await ask(socket, path, { headers: { accept: "text/event-stream" } });
   const { body } = answer.response;
   if (body === null) return;
   let pending = "";
@@ -23,11 +29,11 @@ export async function* events(socket: string, path: string): AsyncGenerator<stri
 async function ask(
   socket: string,
   path: string,
-  headers: Record<string, string> = {},
+  init: { readonly method?: string; readonly headers?: Record<string, string> } = {},
 ): Promise<Disposable & { readonly response: Response }> {
   const client = Deno.createHttpClient({ proxy: { transport: "unix", path: socket } });
   try {
-    const response = await fetch(`http://crio${path}`, { client, headers });
+    const response = await fetch(`http://crio${path}`, { client, ...init });
     if (!response.ok) {
       throw new InternalError(`the daemon answered ${response.status}: ${(await response.text()).trim()}`);
     }

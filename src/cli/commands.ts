@@ -64,17 +64,30 @@ const WIPE: CommandSpec = {
   flags: [{ name: "force", aliases: ["f"], boolean: true, doc: "wipe without a reboot or an upgrade, and again" }],
 };
 
+const SOCKET_FLAG: FlagSpec = {
+  name: "socket",
+  aliases: ["s"],
+  boolean: false,
+  value: "PATH",
+  doc: "the daemon's socket (default: /var/run/crio/crio.sock)",
+};
+
+const RELOAD: CommandSpec = {
+  name: "reload",
+  summary: "have a running daemon read its configuration anew, and print what changed",
+  text: [
+    "The daemon reads the files again below the flags and the environment that it was started with. Options marked reload in " +
+    "crio.conf(5) count from the next pod or container on; what needs a restart is listed. When anything is wrong nothing is " +
+    "changed, and the reason is printed. SIGHUP does the same, and the outcome is in the log.",
+  ],
+  flags: [SOCKET_FLAG],
+};
+
 const STATUS: CommandSpec = {
   name: "status",
   summary: "ask a running daemon",
   text: ["The same as crio-status(8)."],
-  flags: [{
-    name: "socket",
-    aliases: ["s"],
-    boolean: false,
-    value: "PATH",
-    doc: "the daemon's socket (default: /var/run/crio/crio.sock)",
-  }],
+  flags: [SOCKET_FLAG],
   commands: [
     { name: "info", aliases: ["i"], summary: "storage driver, roots, cgroup driver and default id mappings" },
     { name: "config", aliases: ["c"], summary: "the configuration as it counts, TOML" },
@@ -138,6 +151,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       doc: "write all pages there instead",
     }],
   },
+  RELOAD,
   STATUS,
   {
     name: "version",

@@ -19,13 +19,15 @@ export async function globalCommand(args: readonly string[]): Promise<number> {
   }
   switch (command) {
     case "":
-      return await (await import("./serve.ts")).serveCommand(await valuesOf(parsed));
+      return await (await import("./serve.ts")).serveCommand(() => valuesOf(parsed));
     case "config":
       return await configCommand(parsed, rest);
     case "wipe":
       return await (await import("./wipe.ts")).wipeCommand(await valuesOf(parsed), rest);
     case "check":
       return await (await import("./check.ts")).checkCommand(await valuesOf(parsed), rest);
+    case "reload":
+      return await (await import("./reload.ts")).reloadCommand(rest);
     case "version":
       return (await import("./version.ts")).versionCommand(rest);
     case "status":

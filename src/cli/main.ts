@@ -47,6 +47,8 @@ async function dispatch(args: readonly string[]): Promise<number> {
       return await (await import("./internal.ts")).internalCommand(rest);
     case "version":
       return (await import("./version.ts")).versionCommand(rest);
+    case "reload":
+      return await (await import("./reload.ts")).reloadCommand(rest);
     case "status":
       return await (await import("./status.ts")).statusCommand(rest);
     default:

@@ -2,7 +2,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Logger, LogLevel } from "../base/logger.ts";
 import { VERSION } from "../base/version.ts";
 import { adaptToHost, detectHost } from "../config/adapt.ts";
-import { buildConfig } from "../config/build.ts";
+import { LiveConfig, type ReloadObserver } from "../config/live.ts";
 import { reportConfig } from "../config/report.ts";
 import type { Config } from "../config/schema.ts";
 import { renderToml } from "../config/template.ts";
@@ -21,8 +21,8 @@ export interface ServeOptions {
   readonly log: Logger;
   /** Told when the daemon serves and when it stops. */
   readonly service: Service;
-  /** The effective configuration, for `GET /config`. */
-  configToml(): string;
+  /** The configuration, which can be reloaded. */
+  readonly live: LiveConfig;
 }
 
 /** Runs until the signal aborts; gives the exit code. `daemon.ts` exports one. */
@@ -35,15 +35,23 @@ async function loadDaemon(): Promise<RunDaemon> {
 /**
  * `crio`: the daemon in the foreground.
  *
+ * @param read reads the configuration from all its sources; again for each reload
  * @param load gives the daemon once the configuration was found good
  * @throws ConfigError when the daemon cannot start with these values
  */
-export async function serveCommand(values: ConfigValues, load = loadDaemon): Promise<number> {
+export async function serveCommand(read: () => Promise<ConfigValues>, load = loadDaemon): Promise<number> {
   shutInspectorSignal();
   const variables = takeServiceVariables();
   Deno.umask(UMASK);
-  adaptToHost(values, detectHost(Deno.env.get("PATH") ?? ""));
-  const config = buildConfig(values);
+  const live: LiveConfig = new LiveConfig(
+    {
+      values: await read(),
+      load: read,
+      adapt: (values) => adaptToHost(values, detectHost(Deno.env.get("PATH") ?? "")),
+    },
+    { log: () => log.root, observer: () => told(service) },
+  );
+  const { config } = live;
   await using log = new Log({
     // Both were checked against their lists when they were read.
     level: config.runtime.logLevel as LogLevel,
@@ -53,17 +61,30 @@ export async function serveCommand(values: ConfigValues, load = loadDaemon): Pro
     journal: config.process.logPath === "" && isJournal(Deno.env.get("JOURNAL_STREAM")),
   });
   using service = new Service(variables, log.root);
-  announce(values, log.root);
-  const configToml = (): string => renderToml(values, "complete");
-  using stop = stopSignals(log);
+  announce(live.values, log.root);
+  live.join((next) => Promise.resolve(() => adjust(log, next)));
+  using stop = stopSignals(log, { reload: () => void live.reload().catch(() => {}) });
   try {
     const run = await load();
-    return await run(config, { signal: stop.signal, log: log.root, service, configToml });
+    return await run(config, { signal: stop.signal, log: log.root, service, live });
   } catch (error) {
     log.root.error(`the daemon failed: ${messageOf(error)}`);
     if (error instanceof Error) log.root.debug(error.stack ?? "");
     return 1;
   }
+}
+
+function adjust(log: Log, { runtime }: Config): void {
+  log.setLevel(runtime.logLevel as LogLevel);
+  log.setFilter(runtime.logFilter);
+}
+
+function told(service: Service): ReloadObserver {
+  return {
+    begun: (): void => service.reloading(),
+    ended: (failure): void =>
+      service.ready(failure === undefined ? "Configuration reloaded" : `Configuration not reloaded: ${failure}`),
+  };
 }
 
 function announce(values: ConfigValues, log: Logger): void {
@@ -73,8 +94,11 @@ function announce(values: ConfigValues, log: Logger): void {
   log.trace(`Configuration:\n${renderToml(values, "complete")}`);
 }
 
-/** SIGTERM and SIGINT ask to stop; the second one ends the process at once. SIGHUP must not end it. */
-function stopSignals(log: Log): Disposable & { readonly signal: AbortSignal } {
+/** SIGTERM and SIGINT ask to stop; the second one ends the process at once. SIGHUP reloads; the outcome is logged. */
+function stopSignals(
+  log: Log,
+  { reload }: { readonly reload: () => void },
+): Disposable & { readonly signal: AbortSignal } {
   using listeners = new DisposableStack();
   const controller = new AbortController();
   const listen = (name: Deno.Signal, listener: () => void): void => {
@@ -92,9 +116,7 @@ function stopSignals(log: Log): Disposable & { readonly signal: AbortSignal } {
       controller.abort(new DOMException(`stopped by ${name}`, "AbortError"));
     });
   }
-  const hangup = "SIGHUP: this version cannot reload crio.conf; restart it instead. registries.conf, credentials and " +
-    "certificates are read anew for each pull";
-  listen("SIGHUP", () => log.root.warn(hangup));
+  listen("SIGHUP", reload);
   const open = listeners.move();
   return { signal: controller.signal, [Symbol.dispose]: () => open.dispose() };
 }

@@ -73,7 +73,7 @@ async function wipe(config: Config, { images, root }: Plan): Promise<number> {
     return 0;
   };
   try {
-    await runDaemon(quiet(config), { log: log.root, signal: controller.signal, configToml: () => "", instead });
+    await runDaemon(quiet(config), { log: log.root, signal: controller.signal, instead });
   } catch (error) {
     // A store that cannot even be opened is what the rest is for.
     if (!root || error instanceof FailedPreconditionError) throw error;

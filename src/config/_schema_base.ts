@@ -30,6 +30,7 @@ export const CRIO = {
       "Options of the graph driver, such as overlay.mountopt=nodev. Those of storage.conf and of each drop-in file\nare merged; of two with the same name the later one counts.",
   }),
   logDir: text("log_dir", "/var/log/crio/pods", {
+    reload: true,
     check: absolute,
     doc: "Where container logs go when the kubelet names no directory.",
   }),

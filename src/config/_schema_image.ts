@@ -24,7 +24,12 @@ export const IMAGE = {
     built: false,
     doc: "Credentials for the pause image. Empty: those of global_auth_file.",
   }),
-  pauseCommand: text("pause_command", "/pause", { reload: true, doc: "Command of the infra process." }),
+  pauseCommand: text("pause_command", "/pause", {
+    reload: true,
+    // The infra process is a program of the daemon's own.
+    built: false,
+    doc: "Command of the infra process.",
+  }),
   pinnedImages: list("pinned_images", [], {
     reload: true,
     doc: "Images that the kubelet must not collect: exact names, glob* or *keyword*.",

@@ -23,6 +23,7 @@ export const RUNTIME = {
     doc: "Runtime handler of pods that name none; one of the tables below crio.runtime.runtimes.",
   }),
   defaultUlimits: list("default_ulimits", [], {
+    reload: true,
     check: ulimits,
     doc: "Limits of every container, as name=soft:hard. What is not listed is inherited from the daemon.",
   }),
@@ -51,7 +52,11 @@ export const RUNTIME = {
     check: assignments,
     doc: "Environment of monitors.",
   }),
-  defaultEnv: list("default_env", [], { check: assignments, doc: "Environment variables of every container." }),
+  defaultEnv: list("default_env", [], {
+    reload: true,
+    check: assignments,
+    doc: "Environment variables of every container.",
+  }),
   minInjectedGomaxprocs: integer("min_injected_gomaxprocs", 0, {
     env: "CONTAINER_INJECT_GOMAXPROCS",
     check: between(0, 4096),
@@ -71,7 +76,6 @@ export const RUNTIME = {
   }),
   apparmorProfile: text("apparmor_profile", "crio-default", {
     reload: true,
-    built: false,
     doc: "AppArmor profile of containers that ask for the default; unconfined switches it off.",
   }),
   blockioConfigFile: text("blockio_config_file", "", { reload: true, doc: "File of block I/O classes." }),
@@ -110,30 +114,41 @@ export const RUNTIME = {
     "SETPCAP",
     "NET_BIND_SERVICE",
     "KILL",
-  ], { check: capabilities, doc: "Capabilities of containers that ask for nothing else." }),
+  ], { reload: true, check: capabilities, doc: "Capabilities of containers that ask for nothing else." }),
   addInheritableCapabilities: off("add_inheritable_capabilities", {
+    reload: true,
     doc: "Whether these are put into the inheritable set as well.",
   }),
-  defaultSysctls: list("default_sysctls", [], { check: sysctls, doc: "Sysctls of every pod, as key=value." }),
+  defaultSysctls: list("default_sysctls", [], {
+    reload: true,
+    check: sysctls,
+    doc: "Sysctls of every pod, as key=value.",
+  }),
   allowedDevices: list("allowed_devices", ["/dev/fuse", "/dev/net/tun"], {
+    reload: true,
     doc: "Devices that a pod may ask for by annotation.",
   }),
   additionalDevices: list("additional_devices", [], {
+    reload: true,
     check: devices,
     doc: "Devices of every container, as host-path[:container-path][:rwm].",
   }),
   deviceOwnershipFromSecurityContext: off("device_ownership_from_security_context", {
+    reload: true,
     env: false,
     doc: "Whether devices belong to the user and group that the container runs as.",
   }),
   hooksDir: list("hooks_dir", ["/usr/share/containers/oci/hooks.d"], {
+    reload: true,
     doc: "Directories of OCI hook definitions; the later one wins.",
   }),
   defaultMountsFile: text("default_mounts_file", "", {
+    reload: true,
     doc:
       "File of mounts for every container, one host:container pair a line. Empty: /etc/containers/mounts.conf, else\n/usr/share/containers/mounts.conf.",
   }),
   pidsLimit: integer("pids_limit", -1, {
+    reload: true,
     deprecated: "use the kubelet's podPidsLimit",
     doc: "Most processes of a container; 0 or less is no limit.",
   }),
@@ -172,6 +187,7 @@ export const RUNTIME = {
     doc: "Put before the source of each bind mount, for a daemon in a container.",
   }),
   readOnly: off("read_only", {
+    reload: true,
     doc: "Whether root filesystems are read-only, with tmpfs on /run, /tmp and /var/tmp.",
   }),
   uidMappings: text("uid_mappings", "", {
@@ -198,6 +214,7 @@ export const RUNTIME = {
     doc: "Whether pods do without an infra process unless they share a PID namespace.",
   }),
   infraCtrCpuset: text("infra_ctr_cpuset", "", {
+    reload: true,
     check: cpuList,
     doc: "CPUs of infra containers. Those of the daemon and its children are set by its systemd unit.",
   }),
@@ -211,6 +228,7 @@ export const RUNTIME = {
   }),
   pinnsPath: text("pinns_path", "", { built: false, doc: "Accepted for compatibility: no helper program is used." }),
   absentMountSourcesToReject: list("absent_mount_sources_to_reject", [], {
+    reload: true,
     check: absolutePaths,
     doc: "Bind mounts from these paths fail when the source is missing, instead of getting a fresh directory.",
   }),
@@ -230,6 +248,7 @@ export const RUNTIME = {
     doc: "Whether host ports of pods are left to the network plugin.",
   }),
   timezone: text("timezone", "", {
+    reload: true,
     aliases: ["tz"],
     env: "CONTAINER_TIME_ZONE",
     doc: "Time zone of containers: a zone's name, or Local for that of the node.",

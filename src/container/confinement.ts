@@ -43,11 +43,19 @@ export class NodeConfinement implements Confiner {
     return new NodeConfinement(seccomp, apparmor);
   }
 
-  /** Takes another configuration from the next container on. */
-  async reload(config: Config): Promise<void> {
-    this.seccomp.use(seccompFiles(config));
-    await this.seccomp.check();
-    this.apparmor.use(config.runtime.apparmorProfile);
+  /**
+   * Looks at another configuration's profiles.
+   *
+   * @returns takes them from the next container on
+   * @throws FailedPreconditionError when it names a file that is not a profile
+   */
+  async reload(config: Config): Promise<() => void> {
+    const files = seccompFiles(config);
+    await this.seccomp.check(files);
+    return () => {
+      this.seccomp.use(files);
+      this.apparmor.use(config.runtime.apparmorProfile);
+    };
   }
 
   async confine({ security, handler, capabilities, seccompArtifact }: ConfinementRequest): Promise<Confinement> {

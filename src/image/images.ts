@@ -93,7 +93,7 @@ export class Images {
   readonly #pull: ImagePull;
   readonly #trust: ImageTrust;
   readonly #pulls = new Singleflight<string, ImageId>();
-  readonly #isPinned: (names: readonly string[]) => boolean;
+  #isPinned: (names: readonly string[]) => boolean;
   /** What was last said of each image: the same object while nothing has changed, so that others can keep its encoding. */
   readonly #infos = new Map<ImageId, { readonly info: ImageInfo; readonly text: string }>();
 
@@ -109,6 +109,16 @@ export class Images {
     const parts = { registries: this.#registries, trust: this.#trust };
     this.#pull = new ImagePull(options, { pulls: new RunningPulls(), ...deps, ...parts });
     this.#isPinned = pinnedMatcher(options.pinnedImages ?? []);
+  }
+
+  /** Takes other patterns of images that must stay; the next list has them. */
+  pin(patterns: readonly string[]): void {
+    this.#isPinned = pinnedMatcher(patterns);
+  }
+
+  /** Reads the registries configuration. @throws InvalidArgumentError naming the file and the line or key */
+  async checkRegistries(): Promise<void> {
+    await this.#registries.check();
   }
 
   /** All images, those without a name too. */

@@ -15,11 +15,14 @@ export interface OperationObserver {
 export interface DaemonObserver extends OperationObserver {
   readonly containers: ContainerObserver;
   readonly images: ImageObserver;
+  /** Which handler pods get that name none; takes the place of what was said before. */
+  defaultRuntime(name: string): void;
 }
 
 /** For a daemon without metrics. */
 export const noMetrics: DaemonObserver = {
   observe: (): void => {},
+  defaultRuntime: (): void => {},
   containers: {
     eventDropped: (): void => {},
     oomKilled: (): void => {},
@@ -49,6 +52,7 @@ export class Metrics implements DaemonObserver {
   readonly #registry: Registry;
   readonly #total: Counter<"operation"> | undefined;
   readonly #errors: Counter<"operation"> | undefined;
+  readonly #defaultRuntime: Gauge<"runtime"> | undefined;
   readonly #latency: Gauge<"operation"> | undefined;
   readonly #quantiles: Summary<"operation"> | undefined;
 
@@ -72,6 +76,10 @@ export class Metrics implements DaemonObserver {
       const window = { maxAgeSeconds: 600, ageBuckets: 2, percentiles: [0.5, 0.9, 0.99], pruneAgedBuckets: true };
       return new client.Summary({ ...common, ...window, name, help: "Durations of operations in seconds, by name." });
     });
+    this.#defaultRuntime = make("default_runtime", (name) => {
+      const common = { registers: [this.#registry], labelNames: ["runtime"] as const };
+      return new client.Gauge({ ...common, name, help: "1 for the runtime handler of pods that name none." });
+    });
     const makeCounter: MakeCounter = (name, { help, labelNames = [] }) =>
       make(name, (name) => new client.Counter({ registers: [this.#registry], labelNames, name, help }));
     this.containers = new ContainerMetrics(makeCounter);
@@ -94,6 +102,11 @@ export class Metrics implements DaemonObserver {
     if (failed) this.#errors?.inc({ operation });
     this.#latency?.set({ operation }, seconds);
     this.#quantiles?.observe({ operation }, seconds);
+  }
+
+  defaultRuntime(name: string): void {
+    this.#defaultRuntime?.reset();
+    this.#defaultRuntime?.set({ runtime: name }, 1);
   }
 
   /** All metrics in the text format of Prometheus. */

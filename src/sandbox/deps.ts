@@ -32,11 +32,11 @@ export interface SandboxDeps {
   /** Which annotations of a pod count. */
   readonly annotations: Pick<AnnotationGate, "forPod">;
   /** Containers of pods that name no log directory log into `<logDirectory>/<id>`. */
-  readonly logDirectory: string;
+  readonly logDirectory: () => string;
   /** @throws InvalidArgumentError for a handler that is not configured; gives the effective name */
   readonly resolveHandler: (name: string) => string;
   /** Set in every pod that has the namespaces for them; a pod's own come on top. */
-  readonly defaultSysctls: Readonly<Record<string, string>>;
+  readonly defaultSysctls: () => Readonly<Record<string, string>>;
   /** Where the kubelet keeps the volumes of pods, `<uid>/volumes` below it. */
   readonly kubeletPods: string;
   /** Default `/dev/shm` size. */

@@ -31,7 +31,7 @@ export interface InfraOptions {
   readonly reachable: Pick<ReachableRoots, "expose" | "remove">;
   readonly minOomScoreAdj: number;
   /** CPUs that infra processes may use; empty: those of their pod. */
-  readonly cpuset: string;
+  readonly cpuset: () => string;
   readonly runtimeOf: (handler: string) => DetachedRuntime;
   readonly cgroupsPath: (parent: string, id: string) => string;
   readonly removeCgroup: (parent: string, id: string) => Promise<void>;
@@ -115,7 +115,7 @@ export class PauseProcesses implements InfraProcesses {
   #spec(record: SandboxRecord, root: string): OciSpec {
     const { features } = this.options.runtimeOf(record.runtimeHandler);
     const { network, ipc, uts, user } = record.namespaces;
-    const { cpuset } = this.options;
+    const cpuset = this.options.cpuset();
     const mounts = defaultMounts({
       privileged: false,
       readonlySysfs: features.readonlySysfs,

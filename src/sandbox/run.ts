@@ -91,7 +91,7 @@ function firstRecord(deps: SandboxDeps, spec: SandboxSpec, name: string): Sandbo
     ...podFiles(runDirectory, spec),
     shmPath: namespaces.ipc === "node" ? "/dev/shm" : `${runDirectory}/shm`,
     hostname: hostname(spec, id),
-    ...(spec.logDirectory === "" ? { ownLogDirectory: `${deps.logDirectory}/${id}` } : {}),
+    ...(spec.logDirectory === "" ? { ownLogDirectory: `${deps.logDirectory()}/${id}` } : {}),
     cgroupParent: deps.cgroups.parent(spec.cgroupParent),
     ...(linkedLogs === undefined ? {} : { linkedLogs }),
   };
@@ -115,7 +115,11 @@ async function build(deps: SandboxDeps, first: SandboxRecord, context: Operation
     ...(ownNetwork ? ["network" as const, "uts" as const] : []),
     ...(modes.ipc === "pod" ? ["ipc" as const] : []),
   ];
-  const sysctls = podSysctls({ defaults: deps.defaultSysctls, requested: spec.sysctls }, { id, kinds, log: deps.log });
+  const sysctls = podSysctls({ defaults: deps.defaultSysctls(), requested: spec.sysctls }, {
+    id,
+    kinds,
+    log: deps.log,
+  });
   const namespaces = await deps.namespaces.pin({
     ...{ name: id, kinds, hostname: first.hostname, sysctls, signal: context.signal },
     ...(first.userMaps === undefined ? {} : { userMaps: first.userMaps }),

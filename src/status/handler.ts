@@ -10,7 +10,7 @@ export type RequestListener = (request: IncomingMessage, response: ServerRespons
 
 /**
  * The HTTP API on the CRI socket: `/info`, `/containers/:id`, `/config`, `/pause/:id`, `/unpause/:id`, `/debug`,
- * `/pulls` (ours; a stream of events for who accepts `text/event-stream`).
+ * `POST /reload` (ours), `/pulls` (ours; a stream of events for who accepts `text/event-stream`).
  *
  * Paths, documents, codes and texts are CRI-O's; cAdvisor reads the first two. Requests that change something are
  * refused when a browser sent them (an `Origin` header).
@@ -43,20 +43,23 @@ const ROUTES: Readonly<Record<string, Route>> = {
   info: (deps) => json(infoDocument(deps.info())),
   config: (deps) => ({ status: 200, type: "application/toml", body: deps.configToml() }),
   debug: async (deps) => json(JSON.stringify(await debugDocument(deps), undefined, 2)),
+  reload: reloadReply,
   pulls: (deps) => json(JSON.stringify({ pulls: deps.pulls.list().map(pullDocument) })),
   "containers/": containerReply,
   "pause/": (deps, id, signal) => changeState(deps, { id, from: "running", signal, change: deps.pause }),
   "unpause/": (deps, id, signal) => changeState(deps, { id, from: "paused", signal, change: deps.unpause }),
 };
-const CHANGING: ReadonlySet<string> = new Set(["pause/", "unpause/"]);
+const CHANGING: ReadonlySet<string> = new Set(["reload", "pause/", "unpause/"]);
 
 async function answer(deps: StatusDeps, request: IncomingMessage, signal: AbortSignal): Promise<Reply> {
-  const match = /^\/(info|config|debug|pulls|containers\/|pause\/|unpause\/)([^/]*)$/.exec(pathOf(request));
+  const match = /^\/(info|config|debug|pulls|reload|containers\/|pause\/|unpause\/)([^/]*)$/.exec(pathOf(request));
   const name = match?.[1] ?? "";
   const route = ROUTES[name];
   const id = decoded(match?.[2] ?? "");
   if (route === undefined || (id === "") === name.endsWith("/")) return plain(404, "404 page not found");
-  if (request.method !== "GET" && request.method !== "HEAD") return plain(405, "only GET");
+  if (name === "reload") {
+    if (request.method !== "POST") return plain(405, "only POST");
+  } else if (request.method !== "GET" && request.method !== "HEAD") return plain(405, "only GET");
   if (CHANGING.has(name) && (request.method === "HEAD" || request.headers.origin !== undefined)) {
     return plain(403, "state changes from a web page are refused");
   }
@@ -78,6 +81,15 @@ function decoded(text: string): string {
     return decodeURIComponent(text);
   } catch {
     return text; // a stray % names nothing that exists
+  }
+}
+
+/** The daemon has logged the outcome. */
+async function reloadReply(deps: StatusDeps): Promise<Reply> {
+  try {
+    return json(JSON.stringify(await deps.reload()));
+  } catch (error) {
+    return plain(HTTP_STATUS[kindOf(error)], messageOf(error));
   }
 }
 

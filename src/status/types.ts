@@ -1,4 +1,5 @@
 import type { SandboxId } from "../base/ids.ts";
+import type { ReloadReport } from "../config/live.ts";
 import type { ContainerRecord } from "../container/types.ts";
 import type { PullStatus } from "../image/progress/pull_status.ts";
 import type { SandboxRecord } from "../sandbox/types.ts";
@@ -53,6 +54,8 @@ export interface StatusDeps {
   readonly signal: AbortSignal;
   /** The effective configuration. */
   configToml(): string;
+  /** Reads the configuration anew. @throws with the reason why nothing was changed */
+  reload(): Promise<ReloadReport>;
   /** What the daemon is doing: running requests, held locks, counts of records. Plain JSON data. */
   debug(): Readonly<Record<string, unknown>>;
 }

@@ -31,6 +31,7 @@ export const RANK: Readonly<Record<string, number>> = {
   "socket.ts": 7,
   "operations.ts": 7,
   "cpu_tuning.ts": 7,
+  "reload.ts": 7.2,
   "figures.ts": 7.2,
   "pod_observers.ts": 7.2,
   "checkpoints.ts": 7,

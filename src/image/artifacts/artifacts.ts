@@ -34,9 +34,9 @@ export interface VolumeFile {
 export class Artifacts implements Disposable {
   readonly own: ArtifactLayout;
   readonly #layouts: readonly ArtifactLayout[];
-  readonly #isPinned: (names: readonly string[]) => boolean;
+  #isPinned: (names: readonly string[]) => boolean;
   /** The same object while nothing has changed: its encoding is kept by it. */
-  readonly #infos = new WeakMap<Artifact, ImageInfo>();
+  #infos = new WeakMap<Artifact, ImageInfo>();
 
   constructor(options: ArtifactsOptions, private readonly deps: ArtifactsDeps) {
     const { directory, additional = [], pinnedImages = [] } = options;
@@ -45,6 +45,12 @@ export class Artifacts implements Disposable {
     const others = additional.map((root) => new ArtifactLayout(`${root}/artifacts`, { access: "read-only", log }));
     this.#layouts = [...others, this.own];
     this.#isPinned = pinnedMatcher(pinnedImages);
+  }
+
+  /** Takes other patterns of artifacts that must stay; the next list has them. */
+  pin(patterns: readonly string[]): void {
+    this.#isPinned = pinnedMatcher(patterns);
+    this.#infos = new WeakMap();
   }
 
   /** All artifacts; of one that is in several stores the first. */

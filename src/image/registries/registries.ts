@@ -14,6 +14,11 @@ export class Registries {
 
   constructor(private readonly source: RegistriesSource, private readonly log: Logger) {}
 
+  /** Reads all files, changed or not. @throws InvalidArgumentError naming the file and the line or key */
+  async check(): Promise<void> {
+    await this.#read(await registryFiles(this.source));
+  }
+
   /** @throws InvalidArgumentError naming the file and the line or key, when there was never a good configuration */
   async current(): Promise<RegistriesConfig> {
     let seen: string | undefined;
@@ -21,10 +26,7 @@ export class Registries {
       const files = await registryFiles(this.source);
       seen = files.map(({ signature }) => signature).join("\n");
       if (this.#good !== undefined && seen === this.#seen) return this.#good;
-      const layers = await Promise.all(
-        files.map(async (file) => parseRegistries(await readRegistryFile(file), file.path)),
-      );
-      const config = mergeRegistries(layers);
+      const config = await this.#read(files);
       if (this.#good !== undefined) this.log.info("Read the changed registries configuration");
       for (const warning of config.warnings) this.log.warn(warning);
       this.#good = config;
@@ -40,5 +42,12 @@ export class Registries {
       this.#seen = seen ?? reason;
       return this.#good;
     }
+  }
+
+  async #read(files: Awaited<ReturnType<typeof registryFiles>>): Promise<RegistriesConfig> {
+    const layers = await Promise.all(
+      files.map(async (file) => parseRegistries(await readRegistryFile(file), file.path)),
+    );
+    return mergeRegistries(layers);
   }
 }

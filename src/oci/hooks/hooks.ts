@@ -29,8 +29,8 @@ interface Known {
 export class OciHooks {
   #known = new Map<string, Known>();
 
-  /** @param directories in which a file of a later one takes the place of one with the same name in an earlier one */
-  constructor(private readonly directories: readonly string[], private readonly log: Logger) {}
+  /** @param source.hooksDir directories; a file of a later one takes the place of one with the same name in an earlier one */
+  constructor(private readonly source: { readonly hooksDir: readonly string[] }, private readonly log: Logger) {}
 
   /** The hooks for a container; files that are no valid definitions are left out, with one message for each change. */
   async select(subject: HookSubject): Promise<HooksByStage> {
@@ -44,7 +44,7 @@ export class OciHooks {
 
   /** All definitions that count, by file name. */
   async #definitions(): Promise<HookDefinition[]> {
-    const lists = await Promise.all(this.directories.map(jsonFiles));
+    const lists = await Promise.all(this.source.hooksDir.map(jsonFiles));
     const byName = new Map(lists.flat().map(({ name, path }) => [name, path]));
     const names = [...byName.keys()].sort((a, b) => a.toLowerCase() < b.toLowerCase() ? -1 : 1);
     const paths = names.map((name) => byName.get(name) ?? "");

@@ -35,7 +35,9 @@ export class AppArmorProfiles {
 
   /** Takes another default from the next container on: for a reload of the configuration. */
   use(defaultProfile: string): void {
-    this.#default = defaultProfile === "" ? BUILT_IN : defaultProfile;
+    const name = defaultProfile === "" ? BUILT_IN : defaultProfile;
+    if (name === this.#default) return;
+    this.#default = name;
     this.start();
   }
 

@@ -30,8 +30,10 @@ interface Place {
 export class CdiRegistry {
   #files: ReadonlyMap<string, KnownFile> = new Map();
 
-  /** @param options.directories a device in a later one wins */
-  constructor(private readonly options: { readonly directories: readonly string[]; readonly log: Logger }) {}
+  /** @param options.source.cdiSpecDirs directories, which may change; a device in a later one wins */
+  constructor(
+    private readonly options: { readonly source: { readonly cdiSpecDirs: readonly string[] }; readonly log: Logger },
+  ) {}
 
   /**
    * What these devices change in a container, in their order; what a file changes for all its devices comes before its
@@ -65,7 +67,7 @@ export class CdiRegistry {
     const hint = broken.length === 0
       ? ""
       : `; left out: ${broken.map(({ path, problem }) => `${path}: ${problem}`).join("; ")}`;
-    const where = this.options.directories.join(", ");
+    const where = this.options.source.cdiSpecDirs.join(", ");
     return new FailedPreconditionError(
       `unresolvable CDI devices ${reasons.join(", ")}: not described in ${where}${hint}`,
     );
@@ -75,7 +77,7 @@ export class CdiRegistry {
   async #look(): Promise<ReadonlyMap<string, Place>> {
     const files = new Map<string, KnownFile>();
     const devices = new Map<string, Place>();
-    for (const directory of this.options.directories) {
+    for (const directory of this.options.source.cdiSpecDirs) {
       const own = new Map<string, Place>();
       for (const path of await this.#specFiles(directory)) {
         const file = await this.#read(path);

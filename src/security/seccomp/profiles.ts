@@ -62,10 +62,11 @@ export class SeccompProfiles {
   /**
    * Reads all files of the configuration once, so that a mistake shows at the start and not with the first pod.
    *
+   * @param files those of a configuration that may come; default: those in force
    * @throws FailedPreconditionError for a file that is not a profile
    */
-  async check(): Promise<void> {
-    const { seccompProfile, privilegedSeccompProfile, handlers } = this.files;
+  async check(files = this.files): Promise<void> {
+    const { seccompProfile, privilegedSeccompProfile, handlers } = files;
     const { log, supported } = this.deps;
     if (!supported) {
       log.warn("this kernel has no seccomp filters: containers run without, and a profile by name is refused");

@@ -1,6 +1,6 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { createServer } from "node:http";
-import { NotFoundError } from "../../../src/base/errors.ts";
+import { InvalidArgumentError, NotFoundError } from "../../../src/base/errors.ts";
 import { newContainerId, newSandboxId } from "../../../src/base/ids.ts";
 import { silentLogger } from "../../../src/base/logger.ts";
 import { RunningPulls } from "../../../src/image/progress/running_pulls.ts";
@@ -64,6 +64,7 @@ async function withNode(
     unpause: (id) => Promise.resolve(void changed.push(`unpause ${id}`)),
     info: () => ({ storageDriver: "overlay", storageRoot: "/s", storageImage: "", cgroupDriver: "systemd" }),
     configToml: () => "[crio]\n",
+    reload: () => Promise.resolve({ applied: [], pending: [], warnings: [] }),
     debug: () => ({ requests: 1 }),
     pulls: new RunningPulls(),
     signal: new AbortController().signal,
@@ -219,5 +220,19 @@ Deno.test("what the daemon throws becomes its code and message", async () => {
     const gone = await ask(`/pause/${container.id}`);
     deepStrictEqual([gone.status, gone.text], [404, 'container "gone" not found\n']);
     strictEqual((await ask("/config")).status, 500);
+  });
+});
+
+Deno.test("POST /reload tells the outcome, or why nothing was changed; a web page cannot ask for it", async () => {
+  await withNode({}, async (ask) => {
+    const done = await ask("/reload", { method: "POST" });
+    deepStrictEqual([done.status, done.text], [200, '{"applied":[],"pending":[],"warnings":[]}']);
+    strictEqual((await ask("/reload")).status, 405);
+    strictEqual((await ask("/reload", { method: "POST", headers: { origin: "http://evil" } })).status, 403);
+  });
+  const reload = (): Promise<never> => Promise.reject(new InvalidArgumentError("/etc/x: crio.y: is wrong"));
+  await withNode({ deps: { reload } }, async (ask) => {
+    const failed = await ask("/reload", { method: "POST" });
+    deepStrictEqual([failed.status, failed.text], [400, "/etc/x: crio.y: is wrong\n"]);
   });
 });

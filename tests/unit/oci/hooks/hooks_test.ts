@@ -92,14 +92,14 @@ Deno.test("OciHooks gives hooks by file name, a later directory before an earlie
     await Deno.writeTextFile(`${low}/10-a.json`, hookFile("low-a"));
     await Deno.writeTextFile(`${low}/30-c.txt`, hookFile("no"));
     await Deno.writeTextFile(`${high}/20-b.json`, hookFile("high-b"));
-    const hooks = new OciHooks([`${low}/absent`, low, high], silentLogger);
+    const hooks = new OciHooks({ hooksDir: [`${low}/absent`, low, high] }, silentLogger);
     assert.deepEqual(await argumentsOf(hooks), ["low-a", "high-b"]);
   });
 });
 
 Deno.test("OciHooks sees what is added, changed and removed while it runs", async () => {
   await withDirectories(async (low, high) => {
-    const hooks = new OciHooks([low, high], silentLogger);
+    const hooks = new OciHooks({ hooksDir: [low, high] }, silentLogger);
     assert.deepEqual(await hooks.select(SUBJECT), {});
     await Deno.writeTextFile(`${low}/a.json`, hookFile("one"));
     assert.deepEqual(await argumentsOf(hooks), ["one"]);
@@ -120,7 +120,7 @@ Deno.test("OciHooks leaves a bad file out, says so once, and keeps the others", 
     await Deno.writeTextFile(`${low}/bad.json`, "{");
     await Deno.writeTextFile(`${low}/gone.json`, hookFile("x", { hook: { path: "/no/such/program" } }));
     await Deno.writeTextFile(`${high}/good.json`, hookFile("good"));
-    const hooks = new OciHooks([low, high], log);
+    const hooks = new OciHooks({ hooksDir: [low, high] }, log);
     assert.deepEqual(await argumentsOf(hooks), ["good"]);
     assert.deepEqual(await argumentsOf(hooks), ["good"]);
     assert.equal(lines.length, 2);

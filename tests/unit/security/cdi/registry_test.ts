@@ -15,7 +15,7 @@ async function withRegistry(body: (bench: Bench) => Promise<void>): Promise<void
     await Deno.mkdir(`${root}/static`);
     const directories = [`${root}/static`, `${root}/missing`, `${root}/dynamic`];
     await Deno.mkdir(`${root}/dynamic`);
-    const registry = new CdiRegistry({ directories, log: silentLogger });
+    const registry = new CdiRegistry({ source: { cdiSpecDirs: directories }, log: silentLogger });
     await body({
       registry,
       write: async (path, text) => {
