@@ -37,6 +37,10 @@ const UNDERSTOOD: ReadonlySet<string> = new Set([
 ]);
 const GENERAL_NAME = { email: 1, dns: 2, ip: 7 } as const;
 const BLOCK = /-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----/g;
+/** Tags of DER. */
+const SEQUENCE = 0x30;
+const BIT_STRING = 0x03;
+const VERSION = 0xa0;
 const MAX_CERTIFICATES = 200;
 /** Signatures that are checked for one path at most, as in Go. */
 const MAX_CHECKS = 100;
@@ -48,9 +52,11 @@ export function parseCertificates(pem: string): readonly Certificate[] {
   return blocks.map(([, base64 = ""]) => {
     try {
       const certificate = X509Certificate.parse(Buffer.from(base64, "base64"));
+      refuseLoose(certificate);
       refuseRepeated(certificate);
-      // Everything that is read later is read once here, so that a broken one is known at once.
-      void [certificate.notBefore, certificate.notAfter, certificate.signatureValue];
+      if (![certificate.notBefore, certificate.notAfter].every((date) => Number.isFinite(date.getTime()))) {
+        throw new SignatureRejection("a certificate has a time that is none");
+      }
       createPublicKey({ key: certificate.publicKey, format: "der", type: "spki" });
       return certificate;
     } catch (error) {
@@ -123,6 +129,18 @@ function extensionsOf(certificate: Certificate): readonly { readonly oid: string
     oid: subs[0]?.toOID() ?? "",
     critical: subs.length === 3 && subs[1]?.toBoolean() === true,
   }));
+}
+
+/** What the signature does not cover has one right form (RFC 5280, section 4.1.1), which the parser does not look at. */
+function refuseLoose({ root }: Certificate): void {
+  const [signed, algorithm, signature, ...more] = root.subs;
+  const tags = [root, signed, algorithm, signature].map((part) => part?.tag.toDER());
+  const [version, , inner] = signed?.subs ?? [];
+  const isStrict = more.length === 0 && tags.join() === [SEQUENCE, SEQUENCE, SEQUENCE, BIT_STRING].join() &&
+    signature?.value[0] === 0 && version?.tag.toDER() === VERSION;
+  if (!isStrict || algorithm === undefined || inner?.toDER().equals(algorithm.toDER()) !== true) {
+    throw new SignatureRejection("a certificate is not one of X.509 version 3, exactly");
+  }
 }
 
 function refuseRepeated(certificate: Certificate): void {

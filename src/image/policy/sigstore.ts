@@ -1,7 +1,7 @@
 /** sigstore's signatures of images: by a key, by a short-lived certificate of Fulcio, by a certificate of a company. */
 import { createPublicKey, type KeyObject, verify } from "node:crypto";
 import { Buffer } from "node:buffer";
-import { FailedPreconditionError, messageOf } from "../../base/errors.ts";
+import { FailedPreconditionError, messageOf, PodError } from "../../base/errors.ts";
 import {
   type Certificate,
   parseCertificates,
@@ -69,6 +69,16 @@ async function loadSigner(signer: SigstoreSigner): Promise<SigstoreTrust["signer
  * @throws SignatureRejection
  */
 export function checkSigstore(signature: Attached, trust: SigstoreTrust): Bytes {
+  try {
+    return checked(signature, trust);
+  } catch (error) {
+    if (error instanceof PodError) throw error;
+    // What a library stumbles over in a stranger's certificate.
+    throw new SignatureRejection(`the signature cannot be read: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function checked(signature: Attached, trust: SigstoreTrust): Bytes {
   const { payload } = signature;
   const text = annotation(signature, "signature");
   const raw = decoded(text);

@@ -5,7 +5,7 @@ import { InvalidArgumentError, messageOf } from "../../base/errors.ts";
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** Strings, and what opens, closes and separates; a valid document has nothing else that matters here. */
-const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]/g;
+const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]/g;
 
 /** @throws InvalidArgumentError for what is no JSON, and for an object with one key twice */
 export function parseStrictJson(text: string): unknown {
