@@ -17,7 +17,7 @@ export function storeOptions(config: Config, deps: { readonly log: Logger; reado
     graphRoot,
     runRoot,
     ...(imageStore === "" || imageStore === graphRoot ? {} : { imageStore }),
-    additionalStores: parsed.additionalStores,
+    additionalStores: parsed.additionalStores.filter((root) => root !== graphRoot && root !== imageStore),
     mountOptions: parsed.mountOptions,
     volatile: parsed.volatile,
     ...(deps.host === undefined ? {} : { mapsIds: deps.host.idMappedOverlay }),

@@ -73,8 +73,7 @@ export class Store implements AsyncDisposable {
     await using stack = new AsyncDisposableStack();
     const own = await openArea(stack, layout.own, logger);
     const imageArea = layout.forImages === layout.own ? own : await openArea(stack, layout.forImages, logger);
-    const additional = (options.additionalStores ?? []).filter((path) => path !== options.graphRoot)
-      .map((path) => openAdditional(path, logger));
+    const additional = (options.additionalStores ?? []).map((path) => openAdditional(path, logger));
     const meter = stack.use(new UsageMeter(logger));
     const index = openIndex(layout, { own, imageArea, additional, logger });
     stack.defer(() => index[Symbol.dispose]());
