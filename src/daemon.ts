@@ -1,4 +1,5 @@
 import { createServer } from "node:http";
+import { openArchives } from "./archives.ts";
 import { openCheckpoints } from "./checkpoints.ts";
 import { systemClock } from "./base/clock.ts";
 import { DataLossError, FailedPreconditionError, messageOf } from "./base/errors.ts";
@@ -146,7 +147,11 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     progressTimeoutMs: config.image.pullProgressTimeoutMs,
     observer: metrics.images,
   });
-  const imageDeps = { store, puller, pulls, log, inUse: (id: string): boolean => users.inUse(id) };
+  const archives = await openArchives(config, {
+    ...{ store, puller, pulls, log },
+    recordsFile: `${places.records}/archives.json`,
+  });
+  const imageDeps = { store, puller, pulls, log, ...archives, inUse: (id: string): boolean => users.inUse(id) };
   const images = stack.use(await openImages(config, imageDeps));
   const hooks = config.nri.enableNri ? new LifeHooks(log) : undefined;
   const pods = await buildPods(config, { log, host, store, places, images, metrics, hooks, live });
@@ -188,13 +193,14 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     },
   );
   const http = createServer(
-    createStatusHandler({ log, signal, pulls, ...statusDeps(config, pods), ...reloadOperations(live) }),
+    createStatusHandler({ log, signal, pulls, archives, ...statusDeps(config, pods), ...reloadOperations(live) }),
   );
   const socket = await CrioSocket.listen({ listen: config.api.listen }, { grpc: cri, http }, log);
   openLibraries();
   if (!host.capabilities.effective.includes("CAP_SYS_RESOURCE")) {
     log.warn(`without CAP_SYS_RESOURCE: oom_score_adj below ${host.oomScoreAdj} is raised to it for all containers`);
   }
+  stack.use(archives.start(signal));
   log.info("Listening", { socket: socket.path });
   live?.open();
   service?.ready(`Serving on ${socket.path}`);

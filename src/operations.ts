@@ -117,7 +117,7 @@ export function streamingOperations(
 export function statusDeps(
   config: Config,
   { containers, sandboxes }: Pods,
-): Omit<StatusDeps, "configToml" | "reload" | "pulls" | "signal"> {
+): Omit<StatusDeps, "configToml" | "reload" | "pulls" | "archives" | "signal"> {
   return {
     findContainer: (id) => containers.findKnown(id),
     findSandbox: (id) => sandboxes.findKnown(id),

@@ -91,6 +91,7 @@ const STATUS: CommandSpec = {
   commands: [
     { name: "info", aliases: ["i"], summary: "storage driver, roots, cgroup driver and default id mappings" },
     { name: "config", aliases: ["c"], summary: "the configuration as it counts, TOML" },
+    { name: "archives", aliases: ["a"], summary: "image archives of the drop folder, with their images or errors" },
     {
       name: "containers",
       aliases: ["container", "cs", "s"],

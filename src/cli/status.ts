@@ -6,7 +6,7 @@ import { isSet, lastValue, type ParsedFlags, parseFlags, UsageError } from "./fl
 const DEFAULT_SOCKET = "/var/run/crio/crio.sock";
 const USAGE = "crio status --help lists what there is";
 
-/** `crio status info|config|containers|pulls`: asks a running daemon over its socket. */
+/** `crio status info|config|archives|containers|pulls`: asks a running daemon over its socket. */
 export async function statusCommand(args: readonly string[]): Promise<number> {
   const outer = parseFlags(args, flagsOf("status"));
   const [word = "", ...rest] = outer.rest;
@@ -37,6 +37,8 @@ async function answerOf(name: string, { socket, inner }: { socket: string; inner
       return await get(socket, "/config");
     case "info":
       return infoText(JSON.parse(await get(socket, "/info")));
+    case "archives":
+      return archivesText(JSON.parse(await get(socket, "/archives")));
     case "containers": {
       const id = lastValue(inner, "id") ?? "";
       if (id === "") throw new UsageError("containers needs --id ID");
@@ -45,6 +47,29 @@ async function answerOf(name: string, { socket, inner }: { socket: string; inner
     default:
       throw new RangeError(`no command ${name}`);
   }
+}
+
+interface ArchivesAnswer {
+  readonly directory: string;
+  readonly problem?: string;
+  readonly archives: readonly {
+    readonly file: string;
+    readonly state: string;
+    readonly pinned: boolean;
+    readonly images: readonly { readonly id: string; readonly names: readonly string[] }[];
+    readonly error?: string;
+  }[];
+}
+
+function archivesText({ directory, problem, archives }: ArchivesAnswer): string {
+  const lines = archives.flatMap(({ file, state, pinned, images, error }) => [
+    `${file}: ${state}${pinned ? ", pinned" : ""}${error === undefined ? "" : `: ${error}`}`,
+    ...images.map(({ id, names }) => `  ${names.join(", ") || "no name"}  ${id}`),
+  ]);
+  const head = `archives in ${directory}: ${archives.length === 0 ? "none" : archives.length}`;
+  return [head, ...(problem === undefined ? [] : [`problem: ${problem}`]), ...lines].map((line) => `${line}\n`).join(
+    "",
+  );
 }
 
 interface IdMap {

@@ -20,6 +20,12 @@ export function absoluteOrEmpty(value: string): string | undefined {
   return value === "" ? undefined : absolute(value);
 }
 
+/** `PREFIX=TRANSPORT:/path` items. */
+export function imageSources(values: readonly string[]): string | undefined {
+  const item = /^[^=\s]+\s*=\s*(?:oci|oci-archive|docker-archive|dir):\/[^\0]*$/;
+  return each(values, (value) => item.test(value) ? undefined : "is not PREFIX=TRANSPORT:/PATH");
+}
+
 /** Only absolute paths. */
 export function absolutePaths(values: readonly string[]): string | undefined {
   return each(values, absolute);

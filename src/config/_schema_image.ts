@@ -1,4 +1,4 @@
-import { absolute, oneOf, podOrSlice } from "./_checks.ts";
+import { absolute, absoluteOrEmpty, imageSources, oneOf, podOrSlice } from "./_checks.ts";
 import { duration, list, off, on, text } from "./option.ts";
 
 /** `[crio.image]`. */
@@ -16,7 +16,7 @@ export const IMAGE = {
   }),
   pauseImage: text("pause_image", "registry.k8s.io/pause:3.10.1", {
     reload: true,
-    doc: "Image of the infra process of pods that need one; never garbage-collected.",
+    doc: "Image of the infra process of pods that need one; never garbage-collected. May be a place on this node.",
   }),
   pauseImageAuthFile: text("pause_image_auth_file", "", {
     reload: true,
@@ -45,6 +45,15 @@ export const IMAGE = {
     check: oneOf("mkdir", "bind", "ignore"),
     doc: "What is done with volumes that an image declares: mkdir, bind or ignore.",
   }),
+  imagesDir: text("images_dir", "/var/lib/crio/images.d", {
+    check: absolute,
+    doc: "Drop folder: image archives and OCI layouts that are put there are imported. Not in CRI-O.",
+  }),
+  imageSources: list("image_sources", [], {
+    check: imageSources,
+    doc: "Places on this node that are asked before registries, PREFIX=TRANSPORT:PATH with the transports oci,\n" +
+      "oci-archive, docker-archive and dir. Not in CRI-O.",
+  }),
   insecureRegistries: list("insecure_registries", [], {
     flag: "insecure-registry",
     env: "CONTAINER_INSECURE_REGISTRY",
@@ -53,8 +62,8 @@ export const IMAGE = {
     doc: "Has no effect.",
   }),
   bigFilesTemporaryDir: text("big_files_temporary_dir", "", {
-    built: false,
-    doc: "Directory for large files of a pull. Empty: inside the store.",
+    check: absoluteOrEmpty,
+    doc: "Directory in which compressed image archives are unpacked. Empty: that of the store.",
   }),
   autoReloadRegistries: off("auto_reload_registries", {
     env: "AUTO_RELOAD_REGISTRIES",

@@ -1,6 +1,6 @@
 /** One PullImage: from the name in the request to an image in the store. */
 import { FailedPreconditionError, messageOf, PodError, UnavailableError, UnimplementedError } from "../base/errors.ts";
-import type { ImageId } from "../base/ids.ts";
+import type { Digest, ImageId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { ImageCommit, LayerStage, PresentLayer } from "../storage/types.ts";
 import { beginArtifact, type PendingArtifact } from "./artifacts/artifact_pull.ts";
@@ -86,6 +86,21 @@ interface PullContext {
   readonly config: RegistriesConfig;
   readonly namespaced: AuthFile | undefined;
   readonly pull: PullTracker;
+}
+
+/** An image on its way into the store. */
+export interface Transfer {
+  /** For the log. */
+  readonly title: string;
+  /** It gets them, whoever had them; an artifact gets the first. */
+  readonly names: readonly string[];
+  /** What its manifest or index has to have. */
+  readonly digest?: Digest;
+  readonly job: PullJob;
+  /** Where it comes from. Default: registries. */
+  readonly puller?: Pick<Puller, "pull">;
+  /** Whether nothing is to be done. Default: never. */
+  isThere?(image: CheckedImage): Promise<boolean>;
 }
 
 interface PullDeps {
@@ -175,23 +190,34 @@ export class ImagePull {
       platform: await hostPlatform(),
       trust: this.deps.trust.job(demand),
     };
+    const { digest, repository: title } = reference;
+    const names = [canonical(reference)];
+    return await this.transfer({ title, names, job, ...(digest === undefined ? {} : { digest }) }, pull);
+  }
+
+  /**
+   * Brings one image into the store.
+   *
+   * @throws as {@link run}
+   */
+  async transfer(what: Transfer, pull: PullTracker): Promise<ImageId> {
     try {
-      return await this.#transfer(reference, job, { pull, whole: false });
+      return await this.#transfer(what, { pull, whole: false });
     } catch (error) {
       // A layer that was here is gone: somebody removed an image meanwhile. Once more, counting on no layer.
       if (!(error instanceof FailedPreconditionError) || pull.signal.aborted) throw error;
-      this.deps.log.debug("Pull again after a conflict", { image: job.name, reason: error.message });
-      return await this.#transfer(reference, job, { pull, whole: true });
+      this.deps.log.debug("Pull again after a conflict", { image: what.job.name, reason: error.message });
+      return await this.#transfer(what, { pull, whole: true });
     }
   }
 
   /** @param how.whole downloads every layer: a commit takes those that are there even so */
   async #transfer(
-    reference: ImageReference,
-    job: PullJob,
+    what: Transfer,
     { pull, whole }: { readonly pull: PullTracker; readonly whole: boolean },
   ): Promise<ImageId> {
-    const { store, puller, log } = this.deps;
+    const { store, log } = this.deps;
+    const { names, job, puller = this.deps.puller } = what;
     const { signal } = pull;
     await using stack = new AsyncDisposableStack();
     let image: CheckedImage | undefined;
@@ -199,15 +225,18 @@ export class ImagePull {
     let stage: LayerStage | undefined;
     let signatures: readonly Uint8Array[] = [];
     let artifact: PendingArtifact | undefined;
+    let isThere = false;
     const plan: PullHooks["plan"] = async (resolved) => {
       signatures = resolved.signatures.map((signature) => Uint8Array.fromBase64(signature));
       warnOfSignatures(resolved, { job, log });
-      const found = checkResolved(resolved, reference.digest);
+      const found = checkResolved(resolved, what.digest);
       if ("content" in found) {
         artifact = stack.use(await this.#beginArtifact(found, { job, pull, endpoint: resolved.endpoint }));
         return artifact.targets;
       }
       image = found;
+      isThere = await what.isThere?.(image) ?? false;
+      if (isThere) return [];
       const keys = await openLayerKeys(image.layers, this.settings.decryptionKeysPath ?? DEFAULT_KEYS_PATH);
       const { diffIds } = image;
       stack.use(
@@ -233,17 +262,18 @@ export class ImagePull {
     });
     if (artifact !== undefined) {
       pull.committing();
-      const id = await artifact.commit(canonical(reference), { results, signatures });
-      log.info(`Pulled artifact: ${canonical(reference)}`, { id });
+      const id = await artifact.commit(names[0] ?? job.name, { results, signatures });
+      log.info(`Pulled artifact: ${job.name}`, { id });
       return id;
     }
     if (image === undefined) throw new UnavailableError(`pull ${job.name}: the pull process said nothing`);
+    if (isThere) return image.id;
     const wanted = image.layers.map((_, i) => i).slice(present.length);
     const layers = layerCommits(image, { present, results: checkLayers(image, results, wanted) });
     pull.committing();
     const { id, manifest, index, config, created, digest } = image;
     await store.commitImage({
-      names: [canonical(reference)],
+      names,
       config,
       manifest,
       signatures,
@@ -252,7 +282,7 @@ export class ImagePull {
       ...(created === undefined ? {} : { created }),
       ...(stage === undefined ? {} : { stage }),
     }, { signal });
-    log.info(`Pulled image: ${reference.repository}@${digest}`, { id });
+    log.info(`Pulled image: ${what.title}@${digest}`, { id });
     return id;
   }
 

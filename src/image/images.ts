@@ -10,6 +10,7 @@ import { ImagePull, type Puller, type PullRequest, type PullSettings, type PullS
 import type { ImageConfig } from "./manifest/image_config.ts";
 import { pinnedMatcher } from "./pinned.ts";
 import { ImageTrust, type TrustDeps, type TrustStore, type Verifier } from "./policy/trust.ts";
+import { pullAnywhere } from "./pull_anywhere.ts";
 import { RunningPulls } from "./progress/running_pulls.ts";
 import { canonical, type ImageReference, isShortName, parseReference, pullTarget, withDigest } from "./reference.ts";
 import { candidates } from "./registries/endpoints.ts";
@@ -74,12 +75,24 @@ export interface ImagesOptions extends PullSettings {
   readonly pinnedImages?: readonly string[];
 }
 
+/** Images that come from files of this node. */
+export interface LocalImages {
+  /** Whether an archive pins the image. */
+  isPinned(id: ImageId): boolean;
+  /** The image from a place that the configuration names, before registries are asked. */
+  fetch(names: readonly string[], options: { readonly signal: AbortSignal }): Promise<ImageId | undefined>;
+  /** The image from the drop folder, when no registry could be reached. */
+  provide(names: readonly string[], options: { readonly signal: AbortSignal }): Promise<ImageId | undefined>;
+}
+
 export interface ImagesDeps extends Pick<TrustDeps, "originsOf"> {
   readonly store: ImageStore;
   readonly puller: Puller & Verifier;
   readonly log: Logger;
   /** Where pulls tell how they get on. Default: nobody is told. */
   readonly pulls?: RunningPulls;
+  /** Files of this node that images may come from. Default: there are none. */
+  readonly local?: (pull: Pick<ImagePull, "transfer">) => LocalImages;
   /** Whether a container of this daemon uses the image. */
   inUse(imageId: string): boolean;
   /** Where artifacts go; absent: they are refused. */
@@ -93,6 +106,7 @@ export class Images {
   readonly #pull: ImagePull;
   readonly #trust: ImageTrust;
   readonly #pulls = new Singleflight<string, ImageId>();
+  readonly #local: LocalImages | undefined;
   #isPinned: (names: readonly string[]) => boolean;
   /** What was last said of each image: the same object while nothing has changed, so that others can keep its encoding. */
   readonly #infos = new Map<ImageId, { readonly info: ImageInfo; readonly text: string }>();
@@ -109,6 +123,7 @@ export class Images {
     const parts = { registries: this.#registries, trust: this.#trust };
     this.#pull = new ImagePull(options, { pulls: new RunningPulls(), ...deps, ...parts });
     this.#isPinned = pinnedMatcher(options.pinnedImages ?? []);
+    this.#local = deps.local?.(this.#pull);
   }
 
   /** Takes other patterns of images that must stay; the next list has them. */
@@ -171,7 +186,14 @@ export class Images {
    * @throws what {@link ImagePull.run} throws
    */
   async pull(request: PullRequest, options: Cancellable = {}): Promise<ImageId> {
-    return await this.#pulls.run(await pullKey(request), options, (signal) => this.#pull.run(request, signal));
+    return await this.#pulls.run(await pullKey(request), options, (signal) => this.#pullNow(request, signal));
+  }
+
+  async #pullNow(request: PullRequest, signal: AbortSignal): Promise<ImageId> {
+    const pull = (): Promise<ImageId> => this.#pull.run(request, signal);
+    if (this.#local === undefined) return await pull();
+    const names = await this.meanings(request.image);
+    return await pullAnywhere({ local: this.#local, names, log: this.deps.log, signal, pull });
   }
 
   /**
@@ -230,7 +252,8 @@ export class Images {
       const { config, annotations } = await this.#documents.details(id);
       const repoDigests = repoDigestsOf(stored);
       // What is in a read-only store cannot be removed: the kubelet's collection need not try.
-      const pinned = stored.readOnlyStore !== undefined || this.#isPinned([...names, ...repoDigests]);
+      const pinned = stored.readOnlyStore !== undefined || this.#isPinned([...names, ...repoDigests]) ||
+        this.#local?.isPinned(id) === true;
       const repoTags = names.filter(isTagName);
       return this.#unchanged({ id, repoTags, repoDigests, sizeBytes, user: config.user, pinned, annotations });
     } catch (error) {

@@ -12,6 +12,7 @@ import { systemAuthorities } from "./distribution/certificates.ts";
 import type { LayerProgress } from "./progress/pull_status.ts";
 import { LineChannel } from "./pull/line_channel.ts";
 import {
+  type ArchiveContents,
   type BlobTarget,
   CHANNEL_FD,
   type EndpointMessage,
@@ -20,6 +21,7 @@ import {
   type LayerResult,
   type LayerTarget,
   NEEDED_CAPABILITIES,
+  type OpenRequest,
   type PullJob,
   type ResolvedMessage,
   type ToProcess,
@@ -122,6 +124,16 @@ export class PullClient implements AsyncDisposable {
     await (await this.#worker()).run({ type: "verify", job }, { signal });
   }
 
+  /**
+   * Opens an archive with images; it stays open, and with it the process, until the result is disposed.
+   *
+   * @throws PullError for what is no archive; UnavailableError when the process dies; the signal's reason
+   */
+  async openArchive(archive: OpenRequest, options: { readonly signal: AbortSignal }): Promise<OpenedArchive> {
+    options.signal.throwIfAborted();
+    return await (await this.#worker()).open(archive, options.signal);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const worker = await this.#process?.catch(() => undefined);
     worker?.leave();
@@ -158,6 +170,13 @@ export class PullClient implements AsyncDisposable {
   }
 }
 
+/** An archive that the pull process has open. */
+export interface OpenedArchive extends Disposable {
+  readonly contents: ArchiveContents;
+  /** Runs a job for one of its images, as {@link PullClient.pull} does for those of registries. */
+  pull(image: number, job: PullJob, hooks: PullHooks): Promise<readonly LayerResult[]>;
+}
+
 type Work = { readonly type: "pull"; readonly job: PullJob } | { readonly type: "verify"; readonly job: VerifyJob };
 /** Only a pull has something to plan. */
 type WorkHooks = Pick<PullHooks, "signal"> & Partial<PullHooks>;
@@ -173,6 +192,8 @@ class PullWorker {
   readonly #child: Child;
   readonly #channel: LineChannel<FromProcess, ToProcess>;
   readonly #jobs = new Map<number, Pending>();
+  readonly #archives = new Map<number, PromiseWithResolvers<ArchiveContents>>();
+  #dead: UnavailableError | undefined;
   #nextId = 1;
   #idle: ReturnType<typeof setTimeout> | undefined;
   #leaving = false;
@@ -204,29 +225,66 @@ class PullWorker {
   }
 
   async run(work: Work, hooks: WorkHooks): Promise<readonly LayerResult[]> {
-    const id = this.#nextId++;
+    const id = this.#begin();
     const result = Promise.withResolvers<readonly LayerResult[]>();
+    this.#jobs.set(id, { hooks, result });
+    try {
+      return await this.#ask(id, { message: { ...work, id }, result: result.promise, signal: hooks.signal });
+    } finally {
+      this.#jobs.delete(id);
+      this.#waitForWork();
+    }
+  }
+
+  async open(archive: OpenRequest, signal: AbortSignal): Promise<OpenedArchive> {
+    const id = this.#begin();
+    const result = Promise.withResolvers<ArchiveContents>();
+    this.#archives.set(id, result);
+    const close = (): void => {
+      if (!this.#archives.delete(id)) return;
+      this.#channel.send({ type: "close", id });
+      this.#waitForWork();
+    };
+    try {
+      const contents = await this.#ask(id, { message: { type: "open", id, archive }, result: result.promise, signal });
+      const pull: OpenedArchive["pull"] = (image, job, hooks) =>
+        this.run({ type: "pull", job: { ...job, archive: { opened: id, image } } }, hooks);
+      return { contents, pull, [Symbol.dispose]: close };
+    } catch (error) {
+      close();
+      throw error;
+    }
+  }
+
+  #begin(): number {
+    if (this.#dead !== undefined) throw this.#dead;
     clearTimeout(this.#idle);
     this.#channel.keepAlive("yes");
-    this.#jobs.set(id, { hooks, result });
-    // The answer to a cancel is awaited: until it comes, the process still writes into the stage.
+    return this.#nextId++;
+  }
+
+  /** Waits for the last word about a job. An abort cancels it, and waits for the answer to that. */
+  async #ask<T>(
+    id: number,
+    job: { readonly message: ToProcess; readonly result: Promise<T>; readonly signal: AbortSignal },
+  ): Promise<T> {
+    const { message, result, signal } = job;
+    // Until the answer to a cancel comes, the process still writes into the stage.
     let overdue: ReturnType<typeof setTimeout> | undefined;
     const cancel = (): void => {
       this.#channel.send({ type: "cancel", id });
       overdue = setTimeout(() => this.#child.kill(SIGKILL), CANCEL_MS);
     };
-    hooks.signal.addEventListener("abort", cancel, { once: true });
-    this.#channel.send({ ...work, id });
+    signal.addEventListener("abort", cancel, { once: true });
+    this.#channel.send(message);
     try {
-      return await result.promise;
+      return await result;
     } catch (error) {
-      hooks.signal.throwIfAborted();
+      signal.throwIfAborted();
       throw error;
     } finally {
       clearTimeout(overdue);
-      hooks.signal.removeEventListener("abort", cancel);
-      this.#jobs.delete(id);
-      if (this.#jobs.size === 0) this.#waitForWork();
+      signal.removeEventListener("abort", cancel);
     }
   }
 
@@ -240,13 +298,17 @@ class PullWorker {
   }
 
   #waitForWork(): void {
-    if (this.#leaving) return;
+    if (this.#leaving || this.#jobs.size > 0 || this.#archives.size > 0) return;
+    clearTimeout(this.#idle);
     this.#channel.keepAlive("no");
     this.#idle = setTimeout(() => this.leave(), this.options.idleMs ?? DEFAULT_IDLE_MS);
     Deno.unrefTimer(Number(this.#idle));
   }
 
   #take(message: FromProcess): void {
+    const archive = this.#archives.get(message.id);
+    if (message.type === "opened") return archive?.resolve(message.contents);
+    if (message.type === "failed") archive?.reject(new PullError(message.failure));
     const pending = this.#jobs.get(message.id);
     if (pending === undefined) return;
     switch (message.type) {
@@ -294,7 +356,9 @@ class PullWorker {
     const text = wasLeaving
       ? "the pull was stopped because the daemon stops"
       : `the pull process ended with ${how} before the pull was done; the next attempt starts a new one`;
-    for (const { result } of this.#jobs.values()) result.reject(new UnavailableError(text));
+    this.#dead = new UnavailableError(text);
+    for (const { result } of this.#jobs.values()) result.reject(this.#dead);
+    for (const result of this.#archives.values()) result.reject(this.#dead);
   }
 }
 

@@ -9,9 +9,11 @@ import { CancelledError, DataLossError } from "../base/errors.ts";
 import { duplexOf, OwnedFd } from "../linux/pipe.ts";
 import { restrictThread } from "../linux/privileges.ts";
 import { Transports } from "./distribution/transports.ts";
+import { layerFromArchive, OpenArchives } from "./archive/open_archives.ts";
+import type { Descriptor } from "./manifest/documents.ts";
 import { parseConfigSummary } from "./manifest/image_config.ts";
 import { Attempts } from "./pull/attempts.ts";
-import { placesOf, pullLayerFrom } from "./pull/layer_sources.ts";
+import { placesOf, pullLayerFrom, type SourcedLayer } from "./pull/layer_sources.ts";
 import { LineChannel } from "./pull/line_channel.ts";
 import type { LayerProgress } from "./progress/pull_status.ts";
 import { releaseMemory } from "./pull/release_memory.ts";
@@ -53,6 +55,7 @@ class PullServer {
   readonly #channel: LineChannel<ToProcess, FromProcess>;
   readonly #unpackers = new Unpackers();
   readonly #silent = new SilentHosts();
+  readonly #archives: OpenArchives;
   #rest: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
@@ -64,39 +67,62 @@ class PullServer {
         clearTimeout(this.#rest);
         for (const job of this.#jobs.values()) job.cancel("the daemon is gone");
         this.#unpackers[Symbol.dispose]();
+        this.#archives[Symbol.dispose]();
         resolve();
       },
     });
+    this.#archives = new OpenArchives((answer) => this.#channel.send(answer));
   }
 
   #take(message: ToProcess): void {
     const { id } = message;
     if (message.type === "pull" || message.type === "verify") {
       clearTimeout(this.#rest);
+      const answer = (message: FromProcess): void => this.#channel.send(message);
       const job = new RunningJob(id, {
         unpackers: this.#unpackers,
+        archives: this.#archives,
         silent: this.#silent,
-        answer: (answer) => this.#channel.send(answer),
+        answer,
       });
       this.#jobs.set(id, job);
       const work = message.type === "pull" ? job.pull(message.job) : job.verify(message.job);
       work.finally(() => this.#ended(id));
     } else if (message.type === "plan") {
       this.#jobs.get(id)?.plan.resolve(message.layers);
+    } else if (message.type === "open") {
+      clearTimeout(this.#rest);
+      this.#archives.open(id, message.archive);
+    } else if (message.type === "close") {
+      this.#archives.close(id);
+      this.#ended(id);
     } else {
+      this.#archives.cancel(id);
       this.#jobs.get(id)?.cancel("the pull was cancelled");
     }
   }
 
   #ended(id: number): void {
     this.#jobs.delete(id);
-    if (this.#jobs.size > 0) return;
+    if (this.#jobs.size > 0 || this.#archives.size > 0) return;
+    clearTimeout(this.#rest);
     this.#rest = setTimeout(() => {
       this.#unpackers.rest();
       releaseMemory();
     }, REST_MS);
   }
 }
+
+/** An image, wherever it is. */
+interface FoundImage
+  extends
+    Pick<ResolvedImage, "kind" | "manifest" | "index" | "config" | "layers">,
+    Pick<ResolvedMessage, "signatures" | "signatureFailure"> {
+  /** For the log. */
+  readonly origin: string;
+}
+
+type LayerFrom = (layer: Descriptor, rest: Omit<SourcedLayer, "layer" | "attempts">) => Promise<LayerResult>;
 
 /** One image on its way. */
 class RunningJob {
@@ -109,6 +135,7 @@ class RunningJob {
     private readonly deps: {
       readonly unpackers: Unpackers;
       readonly silent: SilentHosts;
+      readonly archives: OpenArchives;
       readonly answer: (message: FromProcess) => void;
     },
   ) {
@@ -145,6 +172,15 @@ class RunningJob {
   }
 
   async #pull(job: PullJob): Promise<LayerResult[]> {
+    if (job.archive !== undefined) {
+      const image = await this.deps.archives.load(job.archive, job.platform);
+      // Archives have no signatures: the daemon has asked the policy before.
+      return await this.#bring(
+        job,
+        { ...image, signatures: [] },
+        (layer, rest) => layerFromArchive(image, { ...rest, layer }),
+      );
+    }
     const { signal } = this.#controller;
     const { proxy, certificateDirectories, authoritiesFile } = job;
     using transports = new Transports({
@@ -154,11 +190,27 @@ class RunningJob {
     });
     const attempts = new Attempts(job, (endpoint) => this.deps.answer({ type: "endpoint", id: this.id, endpoint }));
     const image = await resolveImage(job, { transports, attempts, silent: this.deps.silent, signal });
+    // While signatures are looked at, the second thread comes up.
+    if (image.kind === "image") this.#prepare(image.layers);
+    const signatures = await trustedSignatures(job, image, { transports, signal });
+    const found = { ...image, ...signatures, origin: image.places[0].repository.host.origin };
+    return await this.#bring(
+      job,
+      found,
+      (layer, rest) => pullLayerFrom(placesOf(layer, image), { ...rest, layer, attempts }),
+    );
+  }
+
+  #prepare(layers: readonly Descriptor[]): void {
+    this.deps.unpackers.prepare(layers.reduce((total, layer) => total + layer.sizeBytes, 0));
+  }
+
+  /** Tells what was found, and brings the layers that the daemon wants. */
+  async #bring(job: PullJob, image: FoundImage, layerFrom: LayerFrom): Promise<LayerResult[]> {
     const isImage = image.kind === "image";
     const diffIds = isImage ? parseConfigSummary(image.config, image.layers.length).diffIds : [];
-    if (isImage) this.deps.unpackers.prepare(image.layers.reduce((total, layer) => total + layer.sizeBytes, 0));
-    const signatures = await trustedSignatures(job, image, { transports, signal });
-    this.deps.answer({ type: "resolved", id: this.id, resolved: { ...documentsOf(image), ...signatures } });
+    if (isImage) this.#prepare(image.layers);
+    this.deps.answer({ type: "resolved", id: this.id, resolved: messageOf(image) });
     const targets = await this.plan.promise;
     if (targets.length === 0) return [];
     this.#progress = new LayerCounts(image.layers.length);
@@ -167,7 +219,7 @@ class RunningJob {
       Math.min(job.progressMs ?? PROGRESS_MS, PROGRESS_MS),
     );
     try {
-      return await this.#layers({ image, diffIds, targets, attempts });
+      return await this.#layers({ image, diffIds, targets, layerFrom });
     } finally {
       clearInterval(timer);
     }
@@ -175,12 +227,12 @@ class RunningJob {
 
   /** All layers, the largest first; the first failure stops the others and is the one that counts. */
   async #layers(work: {
-    readonly image: ResolvedImage;
+    readonly image: FoundImage;
     readonly diffIds: ReturnType<typeof parseConfigSummary>["diffIds"];
     readonly targets: readonly (LayerTarget | BlobTarget)[];
-    readonly attempts: Attempts;
+    readonly layerFrom: LayerFrom;
   }): Promise<LayerResult[]> {
-    const { image, diffIds, targets, attempts } = work;
+    const { image, diffIds, targets, layerFrom } = work;
     const progress = this.#progress;
     const stop = new AbortController();
     const signal = AbortSignal.any([this.#controller.signal, stop.signal]);
@@ -189,12 +241,10 @@ class RunningJob {
       using _place = await places.acquire({ signal });
       const layer = image.layers[target.index];
       if (layer === undefined) throw new DataLossError(`there is no layer ${target.index}`);
-      const result = await pullLayerFrom(placesOf(layer, image), {
-        layer,
+      const result = await layerFrom(layer, {
         diffId: diffIds[target.index],
         target,
         unpack: this.deps.unpackers.choose(layer.sizeBytes),
-        attempts,
         downloading: (bytes): void => progress.add("downloaded", target.index, bytes),
         unpacking: (bytes): void => progress.add("unpacked", target.index, bytes),
         signal,
@@ -232,13 +282,15 @@ class LayerCounts implements LayerProgress {
   }
 }
 
-function documentsOf(image: ResolvedImage): Omit<ResolvedMessage, "signatures" | "signatureFailure"> {
-  const { manifest, index, config, places } = image;
+function messageOf(image: FoundImage): ResolvedMessage {
+  const { manifest, index, config, origin, signatures, signatureFailure } = image;
   return {
     manifest: manifest.bytes.toBase64(),
     manifestContentType: manifest.contentType,
     config: config.toBase64(),
-    endpoint: places[0].repository.host.origin,
+    endpoint: origin,
+    signatures,
+    ...(signatureFailure === undefined ? {} : { signatureFailure }),
     ...(index === undefined ? {} : { index: index.bytes.toBase64(), indexContentType: index.contentType }),
   };
 }

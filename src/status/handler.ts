@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { type ErrorKind, firstFailure, messageOf, PodError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { containerDocument, infoDocument, sandboxDocument } from "./_documents.ts";
+import { archivesDocument } from "./_archives.ts";
 import { pullDocument, PullEvents } from "./_pulls.ts";
 import type { StatusDeps } from "./types.ts";
 
@@ -10,7 +11,7 @@ export type RequestListener = (request: IncomingMessage, response: ServerRespons
 
 /**
  * The HTTP API on the CRI socket: `/info`, `/containers/:id`, `/config`, `/pause/:id`, `/unpause/:id`, `/debug`,
- * `POST /reload` (ours), `/pulls` (ours; a stream of events for who accepts `text/event-stream`).
+ * `POST /reload` (ours), `/archives`, `/pulls` (ours; a stream of events for who accepts `text/event-stream`).
  *
  * Paths, documents, codes and texts are CRI-O's; cAdvisor reads the first two. Requests that change something are
  * refused when a browser sent them (an `Origin` header).
@@ -45,6 +46,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
   debug: async (deps) => json(JSON.stringify(await debugDocument(deps), undefined, 2)),
   reload: reloadReply,
   pulls: (deps) => json(JSON.stringify({ pulls: deps.pulls.list().map(pullDocument) })),
+  archives: (deps) => json(JSON.stringify(archivesDocument(deps.archives.status()))),
   "containers/": containerReply,
   "pause/": (deps, id, signal) => changeState(deps, { id, from: "running", signal, change: deps.pause }),
   "unpause/": (deps, id, signal) => changeState(deps, { id, from: "paused", signal, change: deps.unpause }),
@@ -52,7 +54,9 @@ const ROUTES: Readonly<Record<string, Route>> = {
 const CHANGING: ReadonlySet<string> = new Set(["reload", "pause/", "unpause/"]);
 
 async function answer(deps: StatusDeps, request: IncomingMessage, signal: AbortSignal): Promise<Reply> {
-  const match = /^\/(info|config|debug|pulls|reload|containers\/|pause\/|unpause\/)([^/]*)$/.exec(pathOf(request));
+  const match = /^\/(info|config|debug|pulls|archives|reload|containers\/|pause\/|unpause\/)([^/]*)$/.exec(
+    pathOf(request),
+  );
   const name = match?.[1] ?? "";
   const route = ROUTES[name];
   const id = decoded(match?.[2] ?? "");

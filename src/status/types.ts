@@ -1,6 +1,7 @@
 import type { SandboxId } from "../base/ids.ts";
 import type { ReloadReport } from "../config/live.ts";
 import type { ContainerRecord } from "../container/types.ts";
+import type { ArchiveStatus } from "../image/import/drop_folder.ts";
 import type { PullStatus } from "../image/progress/pull_status.ts";
 import type { SandboxRecord } from "../sandbox/types.ts";
 
@@ -50,6 +51,10 @@ export interface StatusDeps {
   unpause(id: string, options: { readonly signal: AbortSignal }): Promise<void>;
   info(): NodeInfo;
   readonly pulls: Pulls;
+  /** The drop folder. */
+  readonly archives: {
+    status(): { readonly directory: string; readonly problem: string; readonly archives: readonly ArchiveStatus[] };
+  };
   /** Aborts when the daemon stops: streams end then. */
   readonly signal: AbortSignal;
   /** The effective configuration. */

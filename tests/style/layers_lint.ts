@@ -35,6 +35,7 @@ export const RANK: Readonly<Record<string, number>> = {
   "figures.ts": 7.2,
   "pod_observers.ts": 7.2,
   "checkpoints.ts": 7,
+  "archives.ts": 7,
   "open_store.ts": 7.1,
   "clean_shutdown.ts": 7,
   "storage_repair.ts": 7,

@@ -29,9 +29,18 @@ export class RunningPulls {
 
   /** A pull begins. @param signal the caller's; the tracker's own aborts for a pull that gets on in no way, too */
   begin(image: string, signal: AbortSignal): PullTracker {
+    return this.#begin(image, signal, this.options);
+  }
+
+  /** An image comes from a file of this node: no registry is waited for, and no pull is counted. */
+  beginImport(image: string, signal: AbortSignal): PullTracker {
+    return this.#begin(image, signal, {});
+  }
+
+  #begin(image: string, signal: AbortSignal, options: RunningPullsOptions): PullTracker {
     this.#forget();
     const id = ++this.#lastId;
-    const { progressTimeoutMs = 0, observer } = this.options;
+    const { progressTimeoutMs = 0, observer } = options;
     const tracker = new PullTracker({ id, image, signal, progressTimeoutMs, observer }, () => this.#changed(id));
     this.#pulls.set(id, tracker);
     this.#changed(id);

@@ -5,6 +5,7 @@
  * @module
  */
 import type { ErrorKind } from "../../base/errors.ts";
+import type { ArchivePlace, ArchiveTransport } from "../archive/archived_image.ts";
 import type { Credentials } from "../auth/credentials.ts";
 import type { ProxySettings } from "../distribution/proxy.ts";
 import type { KeptCapability } from "../../linux/privileges.ts";
@@ -60,6 +61,21 @@ export interface PullJob {
   /** How long an endpoint that another one follows may keep silent at first, or be too slow. Default 20,000. */
   readonly patienceMs?: number;
   readonly trust: TrustJob;
+  /** Where it is, in place of endpoints: the number of an archive that is open, and of the image in it. */
+  readonly archive?: { readonly opened: number; readonly image: number };
+}
+
+/** An archive to open. */
+export interface OpenRequest {
+  readonly place: ArchivePlace;
+  /** Where a compressed archive is unpacked to, in a file without a name. */
+  readonly scratchDirectory: string;
+}
+
+/** What is in an archive that is open. */
+export interface ArchiveContents {
+  readonly transport: ArchiveTransport;
+  readonly images: readonly { readonly names: readonly string[]; readonly label: string }[];
 }
 
 /** Where a layer goes. */
@@ -124,12 +140,15 @@ export interface FailureMessage {
 }
 
 export type ToProcess =
+  | { readonly type: "open"; readonly id: number; readonly archive: OpenRequest }
+  | { readonly type: "close"; readonly id: number }
   | { readonly type: "pull"; readonly id: number; readonly job: PullJob }
   | { readonly type: "verify"; readonly id: number; readonly job: VerifyJob }
   | { readonly type: "plan"; readonly id: number; readonly layers: readonly (LayerTarget | BlobTarget)[] }
   | { readonly type: "cancel"; readonly id: number };
 
 export type FromProcess =
+  | { readonly type: "opened"; readonly id: number; readonly contents: ArchiveContents }
   | { readonly type: "endpoint"; readonly id: number; readonly endpoint: EndpointMessage }
   | { readonly type: "resolved"; readonly id: number; readonly resolved: ResolvedMessage }
   | { readonly type: "progress"; readonly id: number; readonly progress: LayerProgress }

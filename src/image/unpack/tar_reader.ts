@@ -104,6 +104,20 @@ export class TarReader {
   }
 
   /**
+   * Passes over what is left of an entry's payload, for a caller that only wants to know where it is.
+   *
+   * @returns how many bytes the caller leaves out before the next {@link step}; 0 outside of payload
+   */
+  skipPayload(): number {
+    if (this.#state !== "payload") return 0;
+    const skipped = this.#remaining;
+    this.#offset += skipped;
+    this.#remaining = 0;
+    this.#onPayloadEnd();
+    return skipped;
+  }
+
+  /**
    * The archive ends here. A missing end marker is accepted, as Go does: the digest tells whether something was cut.
    *
    * @throws LayerError in the middle of an entry

@@ -115,6 +115,7 @@ ${runtimes.join("")}[crio.image]
 pause_image = "${options.pauseImage ?? "localhost/pause:none"}"
 pause_command = "${options.pauseCommand ?? ""}"
 signature_policy = "${directory}/policy.json"
+images_dir = "${directory}/images.d"
 [crio.network]
 network_dir = "${directory}/cni"
 plugin_dirs = [${pluginDirectory === undefined ? "" : `"${pluginDirectory}", `}"${cniPluginDir()}"]

@@ -67,6 +67,7 @@ async function withNode(
     reload: () => Promise.resolve({ applied: [], pending: [], warnings: [] }),
     debug: () => ({ requests: 1 }),
     pulls: new RunningPulls(),
+    archives: { status: () => ({ directory: "/images.d", problem: "", archives: [] }) },
     signal: new AbortController().signal,
     ...options.deps,
   });
