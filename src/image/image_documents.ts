@@ -1,4 +1,4 @@
-import type { ImageId } from "../base/ids.ts";
+import type { Digest, ImageId } from "../base/ids.ts";
 import { isObject, jsonObject, textsOf } from "./manifest/documents.ts";
 import { type ImageConfig, parseImageConfig } from "./manifest/image_config.ts";
 
@@ -7,7 +7,7 @@ export interface DocumentSource {
   imageManifest(id: ImageId): Promise<Uint8Array>;
 }
 
-/** What is read of an image once and kept: an image never changes under its id. */
+/** What is read of an image once and kept: a configuration never changes under its id. */
 export interface ImageDetails {
   readonly config: ImageConfig;
   /** Of the manifest. */
@@ -16,19 +16,24 @@ export interface ImageDetails {
 
 /** Configurations of the images on this node, parsed, in memory. */
 export class ImageDocuments {
-  readonly #known = new Map<ImageId, Promise<ImageDetails>>();
+  readonly #known = new Map<
+    ImageId,
+    { readonly manifest: Digest | undefined; readonly details: Promise<ImageDetails> }
+  >();
 
   constructor(private readonly source: DocumentSource) {}
 
-  /** @throws NotFoundError; DataLossError for a damaged configuration */
-  async details(id: ImageId): Promise<ImageDetails> {
-    let known = this.#known.get(id);
-    if (known === undefined) {
-      known = this.#read(id);
-      this.#known.set(id, known);
-      known.catch(() => this.#known.delete(id));
-    }
-    return await known;
+  /**
+   * @param manifest the one that counts now: another one with the same configuration may have other annotations
+   * @throws NotFoundError; DataLossError for a damaged configuration
+   */
+  async details(id: ImageId, manifest: Digest | undefined): Promise<ImageDetails> {
+    const known = this.#known.get(id);
+    if (known !== undefined && known.manifest === manifest) return await known.details;
+    const details = this.#read(id);
+    this.#known.set(id, { manifest, details });
+    details.catch(() => this.#known.delete(id));
+    return await details;
   }
 
   /** Forgets images that are not there any more. */

@@ -173,7 +173,7 @@ export class Images {
     const meant = await this.#namesOf(stored, options.specified || reference);
     await this.#trust.check(stored, { meant, namespace, signal });
     const { id, names } = stored;
-    const { config, annotations } = await this.#documents.details(id);
+    const { config, annotations } = await this.#documents.details(id, stored.digest);
     const shown = shownName({ id, names, repoDigests: repoDigestsOf(stored) }, options.specified || reference);
     return { id, ...shown, defaults: config, annotations };
   }
@@ -241,15 +241,10 @@ export class Images {
     return JSON.parse(new TextDecoder().decode(await this.deps.store.imageConfig(stored.id)));
   }
 
-  /** The defaults that the image has for containers. @throws NotFoundError; DataLossError */
-  async imageConfig(id: ImageId): Promise<ImageConfig> {
-    return (await this.#documents.details(id)).config;
-  }
-
   async #info(stored: StoredImage): Promise<ImageInfo | undefined> {
     const { id, names, sizeBytes } = stored;
     try {
-      const { config, annotations } = await this.#documents.details(id);
+      const { config, annotations } = await this.#documents.details(id, stored.digest);
       const repoDigests = repoDigestsOf(stored);
       // What is in a read-only store cannot be removed: the kubelet's collection need not try.
       const pinned = stored.readOnlyStore !== undefined || this.#isPinned([...names, ...repoDigests]) ||

@@ -59,6 +59,20 @@ Deno.test("pull() of what is there downloads no layer, and shares layers between
   });
 });
 
+Deno.test("annotations are those of the manifest that was pulled last, where the configuration is the same", async () => {
+  await withNode({}, async ({ images, registry }) => {
+    const annotated = (value: string) =>
+      registry.addImage({ name: "app", layers: LAYERS, manifestDocument: { annotations: { key: value } } });
+    const first = annotated("one");
+    const id = await images.pull({ image: first.reference });
+    deepEqual((await images.resolve(id)).annotations, { key: "one" });
+    annotated("two");
+    equal(await images.pull({ image: first.reference }), id);
+    deepEqual((await images.resolve(id)).annotations, { key: "two" });
+    deepEqual((await images.find(id))?.annotations, { key: "two" });
+  });
+});
+
 Deno.test("concurrent pulls of one image join; with other credentials they do not", async () => {
   await withNode({}, async ({ images, registry }) => {
     const built = registry.addImage({ name: "app", layers: LAYERS });
