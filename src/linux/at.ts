@@ -16,6 +16,7 @@ const libc = lazyLibc({
   mkdirat: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   mknodat: { parameters: ["i32", "buffer", "u32", "u64"], result: "i32" },
   symlinkat: { parameters: ["buffer", "i32", "buffer"], result: "i32" },
+  readlinkat: { parameters: ["i32", "buffer", "buffer", "usize"], result: "i32" },
   linkat: { parameters: ["i32", "buffer", "i32", "buffer", "i32"], result: "i32" },
   unlinkat: { parameters: ["i32", "buffer", "i32"], result: "i32" },
   fchownat: { parameters: ["i32", "buffer", "u32", "u32", "i32"], result: "i32" },
@@ -128,6 +129,14 @@ export function deviceNumber(major: number, minor: number): bigint {
 /** symlinkat(2): `name` in `dir` becomes a link to `target`. */
 export function symlinkat(target: Uint8Array<ArrayBuffer>, dir: number, name: Uint8Array<ArrayBuffer>): number {
   return answer(libc().symlinkat(target, dir, name));
+}
+
+/** Takes what a link leads to, of which only the length counts here; whoever needs more bytes gives its own buffer. */
+const linkBuffer = new Uint8Array(4096);
+
+/** Fills `target` with what a symbolic link holds; gives its length. readlinkat(2). */
+export function readlinkat(dir: number, name: Uint8Array<ArrayBuffer>, target = linkBuffer): number {
+  return answer(libc().readlinkat(dir, name, target, BigInt(target.length)));
 }
 
 /** linkat(2) without following: a link to a symbolic link links that link. */

@@ -14,6 +14,7 @@ import {
   O_PATH,
   openat,
   openInRoot,
+  readlinkat,
 } from "../../linux/at.ts";
 import { baseOf, cBytes, parentOf } from "./_names.ts";
 
@@ -138,11 +139,8 @@ function isLong(path: string): boolean {
  * others an archive can go down without end; whoever removes such a tree by recursion runs out of stack or descriptors.
  */
 function isTooDeep(fd: number): boolean {
-  try {
-    Deno.readLinkSync(`/proc/self/fd/${fd}`);
-    return false;
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENAMETOOLONG") return true;
-    throw error;
-  }
+  const answer = readlinkat(AT_FDCWD, cBytes(`/proc/self/fd/${fd}`));
+  if (answer === -ENAMETOOLONG) return true;
+  must(answer, "readlink", "/proc/self/fd");
+  return false;
 }

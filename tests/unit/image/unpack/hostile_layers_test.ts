@@ -92,6 +92,9 @@ Deno.test("links in circles and names that are too long give an error", async ()
   assert.match(await attempt(long), /invalid_argument: .*ENAMETOOLONG/);
   const deep = joined(gnuLong("L", "d/".repeat(2000)), tarOf({ name: "x" }));
   assert.match(await attempt(deep), /\.\/d\/d\/d/);
+  const noText = joined(gnuLong("L", "d/".repeat(100)), tarOf({ name: "x" }));
+  noText[512 + 20] = 0xff;
+  assert.match(await attempt(noText), /\.\/d\/d\/d/);
   assert.match(await attempt(tarOf({ name: "s", type: "2" })), /invalid_argument: .*ENOENT/);
 });
 
