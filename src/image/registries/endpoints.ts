@@ -126,6 +126,8 @@ function rewritten(
   const { location, insecure } = rule.to;
   const target = location === undefined ? text : `${location}${text.slice(prefixEnd(text, rule.entry.prefix))}`;
   try {
+    // "mirror/hub" would be the repository of that name on Docker Hub.
+    if (isShortName(target)) throw new InvalidArgumentError("a location begins with a host, host.domain or host:port");
     const parsed = parseReference(target);
     return { host: domainOf(parsed), path: pathOf(parsed), insecure, mirror: rule.mirror };
   } catch (error) {

@@ -130,6 +130,19 @@ Deno.test("endpointsOf() puts mirrors first and keeps their digest rules", async
   ]);
 });
 
+Deno.test("endpointsOf() never takes a location without a host for a repository of Docker Hub", async () => {
+  for (const location of ["location = 'internal'", "[[registry.mirror]]\nlocation = 'mirror/hub'"]) {
+    const wrong = await config({ "registries.conf": `[[registry]]\nprefix = "a.example"\n${location}` });
+    throws(
+      () => places("a.example/app:1", wrong),
+      { kind: "invalid_argument", message: /begins with a host/ },
+      location,
+    );
+  }
+  const local = await config({ "registries.conf": "[[registry]]\nprefix = 'a.example'\nlocation = 'localhost'" });
+  deepEqual(places("a.example/app:1", local), ["localhost/app"]);
+});
+
 Deno.test("candidates() resolves short names through aliases, then search registries in order", async () => {
   const from = await config({
     "registries.conf": `unqualified-search-registries = ["docker.io", "quay.io"]
