@@ -3,12 +3,10 @@ import { parseArgs } from "node:util";
 import { basename } from "node:path";
 import { type Failure, runCases, type Tally } from "./run_cases.ts";
 import { supervise } from "./supervise.ts";
-import { targetNamed, TARGETS } from "./targets.ts";
+import { MIN_PAST_SHARE, targetNamed, TARGETS } from "./targets.ts";
 import type { FuzzTarget } from "./target.ts";
 import { work } from "./worker.ts";
 
-/** The least share of the cases that has to get past the first parser. */
-export const MIN_PAST_SHARE = 0.3;
 const FAILURES_DIRECTORY = "fuzz-failures";
 
 const { values: flags } = parseArgs({

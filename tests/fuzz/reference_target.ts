@@ -63,7 +63,7 @@ const HOSTS = [
   ...["127.0.0.1:5000/", "[2001:db8::1]:443/", "a.b-c.example:8443/", "host:80/", "256.1.1.1/", "xn--a.example/"],
 ] as const;
 const CONFIG = mergeRegistries([parseRegistries(
-  `unqualified-search-registries = ["docker.io", "quay.example:5000/sub"]
+  `unqualified-search-registries = ["docker.io", "quay.example:5000"]
 short-name-mode = "permissive"
 [aliases]
 "app" = "registry.example/team/app"

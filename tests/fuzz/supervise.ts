@@ -18,13 +18,17 @@ export interface Outcome {
 }
 
 /** @param range.place is made and removed by the processes, one after the other */
-export async function supervise(target: FuzzTarget, range: CaseRange): Promise<Outcome> {
+export async function supervise(
+  target: FuzzTarget,
+  range: CaseRange,
+  options: { readonly hangMs?: number } = {},
+): Promise<Outcome> {
   const total = newTally();
   const failures: Failure[] = [];
   const end = range.from + range.count;
   for (let from = range.from; from < end && failures.length < MAX_FAILURES;) {
     const part = { ...range, from, count: end - from };
-    const { tally, failed, died } = await oneProcess(target, part);
+    const { tally, failed, died } = await oneProcess(target, { ...part, hangMs: options.hangMs ?? HANG_MS });
     failures.push(...failed);
     if (tally !== undefined) add(total, tally);
     if (died === undefined) break;
@@ -47,10 +51,10 @@ interface ProcessEnd {
   readonly died: { readonly index: number; readonly reason: string } | undefined;
 }
 
-async function oneProcess(target: FuzzTarget, range: CaseRange): Promise<ProcessEnd> {
+async function oneProcess(target: FuzzTarget, range: CaseRange & { readonly hangMs: number }): Promise<ProcessEnd> {
   const progress = await Deno.makeTempFile({ prefix: "crio-fuzz-progress-" });
   const main = new URL("main.ts", import.meta.url).pathname;
-  const { seed, from, count, place, untilMs = Infinity } = range;
+  const { seed, from, count, place, untilMs = Infinity, hangMs } = range;
   const args = [
     "run",
     "-A",
@@ -68,7 +72,7 @@ async function oneProcess(target: FuzzTarget, range: CaseRange): Promise<Process
     }),
   ];
   const child = new Deno.Command(Deno.execPath(), { args, stdout: "piped", stderr: "piped" }).spawn();
-  const hung = watch(child, progress);
+  const hung = watch(child, { progress, hangMs });
   try {
     const { code, signal, stdout, stderr } = await child.output();
     const lines = new TextDecoder().decode(stdout).split("\n").filter((line) => line.startsWith("{"));
@@ -81,7 +85,7 @@ async function oneProcess(target: FuzzTarget, range: CaseRange): Promise<Process
     await clear(place);
     const words = new TextDecoder().decode(stderr).slice(-SHOWN_CHARS);
     const why = hung.stop()
-      ? `it hangs for ${HANG_MS} ms`
+      ? `it hangs for ${hangMs} ms`
       : `the process died (${signal ?? `exit code ${code}`}): ${words}`;
     return { tally, failed, died: { index: await caseIn(progress) ?? from, reason: why } };
   } finally {
@@ -91,12 +95,15 @@ async function oneProcess(target: FuzzTarget, range: CaseRange): Promise<Process
 }
 
 /** Kills a process whose case does not end. @returns how to stop it; it then says whether the process was killed */
-function watch(child: Deno.ChildProcess, progress: string): { stop(): boolean } {
+function watch(
+  child: Deno.ChildProcess,
+  { progress, hangMs }: { readonly progress: string; readonly hangMs: number },
+): { stop(): boolean } {
   let [last, sinceMs, killed] = [-1, Date.now(), false];
   const timer = setInterval(async () => {
     const now = await caseIn(progress) ?? -1;
     if (now !== last) [last, sinceMs] = [now, Date.now()];
-    if (Date.now() - sinceMs < HANG_MS) return;
+    if (Date.now() - sinceMs < hangMs) return;
     killed = true;
     clearInterval(timer);
     child.kill("SIGKILL");

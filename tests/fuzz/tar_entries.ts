@@ -29,7 +29,7 @@ const NEAR = ["a", "b", "d", "l", "etc"] as const;
 
 function deepName(random: Random): string {
   const part = random.pick(["d/", "l/", "a/b/", "../", "./", "d/../"]);
-  return part.repeat(random.pick([10, 33, 100, 1000, 2040]));
+  return part.repeat(random.chance(0.1) ? random.pick([1000, 2040]) : random.pick([10, 33, 100]));
 }
 
 /** What links may lead to: near, nowhere, around in circles, and out. */
@@ -178,7 +178,7 @@ export function plot(random: Random, place: string): Piece[] {
 
 /** Directories deeper than any path can name: each link leads to the end of the one before. */
 function deepChain(random: Random): Piece[] {
-  const depth = random.pick([20, 31, 200, 1000]);
+  const depth = random.chance(0.05) ? random.pick([200, 1000]) : random.pick([3, 20, 31, 40]);
   const steps = random.between(1, 6);
   const pieces: Piece[] = [];
   let before = "";

@@ -1,4 +1,4 @@
-import { firstFailure, messageOf, PodError } from "../../src/base/errors.ts";
+import { firstFailure, PodError } from "../../src/base/errors.ts";
 import type { Random } from "./random.ts";
 
 export type Bytes = Uint8Array<ArrayBuffer>;
@@ -14,8 +14,8 @@ export interface FuzzTarget {
 }
 
 export interface FuzzSession extends AsyncDisposable {
-  /** The bytes of one case. Decided by `random` and the session's place alone. */
-  generate(random: Random): Bytes;
+  /** The bytes of one case. Decided by `random`, the case's number and the session's place alone. */
+  generate(random: Random, index: number): Bytes;
   /** @throws Fault, or whatever the code under test should not have thrown */
   run(input: Bytes): Promise<Reached>;
   /** After some hundred cases: what is too dear to look at after each. @throws Fault */
@@ -55,9 +55,4 @@ export async function refusable<T>(work: () => T | Promise<T>): Promise<T | unde
 export function requireSame(actual: unknown, expected: unknown, what: string): void {
   const [a, b] = [JSON.stringify(actual), JSON.stringify(expected)];
   if (a !== b) throw new Fault(`${what}: ${a} is not ${b}`);
-}
-
-/** Whether an error's message matches. */
-export function says(error: unknown, pattern: RegExp): boolean {
-  return pattern.test(messageOf(error));
 }
