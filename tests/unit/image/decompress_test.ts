@@ -72,6 +72,9 @@ const WAYS: Readonly<Record<string, DecoderOpeners | undefined>> = {
   "by Node's zlib": NONE,
 };
 
+// Libraries open with their first use, which the leak check of tests would count.
+for (const form of ["gzip", "zstd"]) await expand(FORMS[form] ?? TEXT, 4096);
+
 const CASES = Object.entries(WAYS).flatMap(([way, openers]) =>
   Object.entries(FORMS).map(([form, data]) => ({ form, data, way, openers }))
 );
