@@ -171,13 +171,14 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const { events } = stack.use(observePods(config, pods, { metrics: metrics.containers, log, signal }));
   const trimmer = stack.use(new MemoryTrimmer());
   const streaming = stack.use(await openStreaming(config, pods, log));
+  const figures = stack.use(await openFigures(config, { pods, host, store, log }));
   const cri = new CriServer(
     criHandlers({
       ...pods,
       containers: containerOperations(pods),
       images,
       node: nodeOperations(config, pods),
-      ...stack.use(await openFigures(config, { pods, host, store, log })),
+      ...figures,
       streaming: streamingOperations(streaming, pods),
       ...(events === undefined ? {} : { events }),
     }),
@@ -193,7 +194,10 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
     },
   );
   const http = createServer(
-    createStatusHandler({ log, signal, pulls, archives, ...statusDeps(config, pods), ...reloadOperations(live) }),
+    createStatusHandler({
+      ...statusDeps(config, pods, { images, stats: figures.stats }),
+      ...{ log, signal, pulls, archives, ...reloadOperations(live) },
+    }),
   );
   const socket = await CrioSocket.listen({ listen: config.api.listen }, { grpc: cri, http }, log);
   openLibraries();

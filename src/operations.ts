@@ -10,7 +10,13 @@ import type { Config } from "./config/schema.ts";
 import type { Containers } from "./container/containers.ts";
 import type { NodeRuntimes } from "./container/runtime_table.ts";
 import type { ContainerRecord } from "./container/types.ts";
-import type { ContainerOperations, NodeOperations, StreamingOperations } from "./cri/operations.ts";
+import type {
+  ContainerOperations,
+  ImageOperations,
+  NodeOperations,
+  StatsOperations,
+  StreamingOperations,
+} from "./cri/operations.ts";
 import type { PodNetwork } from "./network/pod_network.ts";
 import { checkForward, forwardPort } from "./sandbox/port_forward.ts";
 import type { Sandboxes } from "./sandbox/sandboxes.ts";
@@ -116,9 +122,19 @@ export function streamingOperations(
 /** What the HTTP API on the socket tells and does. */
 export function statusDeps(
   config: Config,
-  { containers, sandboxes }: Pods,
+  { containers, sandboxes, records, sandboxRecords }: Pods,
+  { images, stats }: { readonly images: Pick<ImageOperations, "list">; readonly stats: StatsOperations },
 ): Omit<StatusDeps, "configToml" | "reload" | "pulls" | "archives" | "signal"> {
   return {
+    node: {
+      images: (call) => images.list(call),
+      figures: (call) => stats.sandboxes.list(sandboxes.list(), call),
+      pods: () => sandboxes.list(),
+      containers: () => containers.list(),
+      usesImage: (id) => containers.usesImage(id),
+      watchPods: (changed) => sandboxRecords.subscribe(changed),
+      watchContainers: (changed) => records.subscribe(changed),
+    },
     findContainer: (id) => containers.findKnown(id),
     findSandbox: (id) => sandboxes.findKnown(id),
     rootOf: (container) => containers.rootOf(container),

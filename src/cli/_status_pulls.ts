@@ -1,6 +1,6 @@
 import { print } from "./_output.ts";
 import { isRunning, plainLines, type Pull, screenLines } from "./pull_lines.ts";
-import { events, get } from "./_status_client.ts";
+import { type Daemon, events, get } from "./_status_client.ts";
 
 export interface PullsOptions {
   /** The documents as the daemon gives them. */
@@ -15,24 +15,24 @@ const UP = (lines: number): string => lines === 0 ? "" : `\x1b[${lines}A\x1b[J`;
  * `crio status pulls`. On a terminal it draws until the last running pull has ended; elsewhere it tells what there is at
  * this moment. With `follow` it goes on, elsewhere with a line for each change.
  */
-export async function statusPulls(socket: string, { json, follow }: PullsOptions): Promise<void> {
+export async function statusPulls(daemon: Daemon, { json, follow }: PullsOptions): Promise<void> {
   const isTerminal = Deno.stdout.isTerminal() && !json;
   if (!isTerminal && !follow) {
-    const text = await get(socket, "/pulls");
+    const text = await get(daemon, "/pulls");
     print(json ? `${text}\n` : `${plainLines(pullsOf(text)).join("\n")}\n`);
     return;
   }
   if (!isTerminal) {
-    for await (const data of events(socket, "/pulls")) {
+    for await (const data of events(daemon, "/pulls")) {
       print(json ? `${data}\n` : `${plainLines([JSON.parse(data)])[0]}\n`);
     }
     return;
   }
-  await draw(socket, follow);
+  await draw(daemon, follow);
 }
 
-async function draw(socket: string, follow: boolean): Promise<void> {
-  const pulls = new Map(pullsOf(await get(socket, "/pulls")).map((pull) => [pull.id, pull]));
+async function draw(daemon: Daemon, follow: boolean): Promise<void> {
+  const pulls = new Map(pullsOf(await get(daemon, "/pulls")).map((pull) => [pull.id, pull]));
   let drawn = 0;
   const redraw = (): void => {
     const lines = pulls.size === 0 ? plainLines([]) : screenLines([...pulls.values()], Deno.consoleSize());
@@ -42,7 +42,7 @@ async function draw(socket: string, follow: boolean): Promise<void> {
   const isOver = (): boolean => !follow && ![...pulls.values()].some(isRunning);
   redraw();
   if (isOver()) return;
-  for await (const data of events(socket, "/pulls")) {
+  for await (const data of events(daemon, "/pulls")) {
     const pull: Pull = JSON.parse(data);
     pulls.set(pull.id, pull);
     redraw();

@@ -87,26 +87,83 @@ const STATUS: CommandSpec = {
   name: "status",
   summary: "ask a running daemon",
   text: ["The same as crio-status(8)."],
-  flags: [SOCKET_FLAG],
+  flags: [
+    SOCKET_FLAG,
+    {
+      name: "timeout",
+      aliases: ["t"],
+      boolean: false,
+      value: "DURATION",
+      doc: "how long the daemon may take to answer (default: 10s)",
+    },
+    JSON_FLAG,
+  ],
   commands: [
     { name: "info", aliases: ["i"], summary: "storage driver, roots, cgroup driver and default id mappings" },
     { name: "config", aliases: ["c"], summary: "the configuration as it counts, TOML" },
     { name: "archives", aliases: ["a"], summary: "image archives of the drop folder, with their images or errors" },
+    { name: "pods", aliases: ["po"], summary: "all pods, with their addresses and how many containers run" },
     {
       name: "containers",
       aliases: ["container", "cs", "s"],
-      summary: "one container, or a pod by its id",
+      summary: "all containers; with --id all of one, or of a pod",
       flags: [{ name: "id", aliases: ["i"], boolean: false, value: "ID", doc: "the id or the beginning of it" }],
+    },
+    { name: "images", aliases: ["im"], summary: "all images and artifacts: size, pinned, in use" },
+    {
+      name: "events",
+      aliases: ["e"],
+      summary: "a line for each change of a pod or container from now on, until the daemon stops",
     },
     {
       name: "pulls",
       aliases: ["p"],
       summary: "what is being pulled: drawn on a terminal until the last pull has ended",
-      flags: [JSON_FLAG, {
+      flags: [{
         name: "follow",
         aliases: ["f"],
         boolean: true,
         doc: "go on when no pull runs; not on a terminal: a line for each change",
+      }],
+    },
+    {
+      name: "top",
+      summary: "CPU, memory and network of pods: drawn anew on a terminal until it is interrupted, else one round",
+      flags: [
+        {
+          name: "interval",
+          aliases: ["n"],
+          boolean: false,
+          value: "DURATION",
+          doc: "time between two rounds, a second at least (default: 2s)",
+        },
+        {
+          name: "sort",
+          boolean: false,
+          value: "COLUMN",
+          words: ["cpu", "memory", "network", "name"],
+          doc: "the largest first (default: cpu)",
+        },
+      ],
+    },
+    {
+      name: "goroutines",
+      aliases: ["g"],
+      summary: "what the daemon is doing: running operations, open handles, memory; it has no goroutines",
+    },
+    {
+      name: "heap",
+      aliases: ["hp"],
+      summary: "write a heap snapshot of the daemon, for Chromium's developer tools",
+      text: [
+        "Making it stops the daemon for some hundred milliseconds, and the file may hold credentials: it is readable by its owner only.",
+      ],
+      flags: [{
+        name: "file",
+        aliases: ["f"],
+        boolean: false,
+        value: "FILE",
+        doc: "where it goes, - is standard output (default: crio-heap-TIME.heapsnapshot)",
       }],
     },
   ],

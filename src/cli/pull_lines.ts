@@ -1,4 +1,5 @@
 /** How `crio status pulls` shows pulls: plain lines, or with bars on a terminal. */
+import { decimalSize as size, printable } from "./table.ts";
 
 /** A pull as `GET /pulls` gives it. */
 export interface Pull {
@@ -86,22 +87,4 @@ function bar({ size, downloaded, state }: PullLayer): string {
 
 function shortDigest({ digest }: PullLayer): string {
   return printable(digest).slice(0, SHORT_DIGEST);
-}
-
-/** `12.3 MB`: decimal, as registries count. */
-function size(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 999.95 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
-}
-
-/** Errors quote what a registry said: it must not move the cursor. */
-function printable(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
 }

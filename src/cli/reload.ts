@@ -5,12 +5,15 @@ import { flagsOf } from "./commands.ts";
 import { lastValue, parseFlags, UsageError } from "./flags.ts";
 
 const DEFAULT_SOCKET = "/var/run/crio/crio.sock";
+/** A daemon that is busy finishes what it does first. */
+const LIMIT_MS = 60_000;
 
 /** `crio reload`: has the running daemon read its configuration anew, waits, and tells what came of it. Gives the exit code. */
 export async function reloadCommand(args: readonly string[]): Promise<number> {
   const parsed = parseFlags(args, flagsOf("reload"));
   if (parsed.rest.length > 0) throw new UsageError(`reload takes no argument, got ${parsed.rest.join(" ")}`);
-  const answer = await post(lastValue(parsed, "socket") ?? DEFAULT_SOCKET, "/reload");
+  const socket = lastValue(parsed, "socket") ?? DEFAULT_SOCKET;
+  const answer = await post({ socket, timeoutMs: LIMIT_MS }, "/reload");
   print(textOf(JSON.parse(answer)));
   return 0;
 }

@@ -1,26 +1,114 @@
+import { parseDurationMs } from "../config/option.ts";
 import { print } from "./_output.ts";
-import { get } from "./_status_client.ts";
+import { type Daemon, download, get } from "./_status_client.ts";
 import { type CommandSpec, commandSpec, flagsOf } from "./commands.ts";
 import { isSet, lastValue, type ParsedFlags, parseFlags, UsageError } from "./flags.ts";
 
 const DEFAULT_SOCKET = "/var/run/crio/crio.sock";
+/** A snapshot takes the daemon some time. */
+const HEAP_LIMIT_MS = 120_000;
 const USAGE = "crio status --help lists what there is";
 
-/** `crio status info|config|archives|containers|pulls`: asks a running daemon over its socket. */
+/** `crio status COMMAND`: asks a running daemon over its socket. */
 export async function statusCommand(args: readonly string[]): Promise<number> {
   const outer = parseFlags(args, flagsOf("status"));
   const [word = "", ...rest] = outer.rest;
   const command = subcommand(word);
   const inner = parseFlags(rest, [...flagsOf("status"), ...command.flags ?? []]);
   if (inner.rest.length > 0) throw new UsageError(`unexpected argument ${JSON.stringify(inner.rest[0])}; ${USAGE}`);
-  const socket = lastValue(inner, "socket") ?? lastValue(outer, "socket") ?? DEFAULT_SOCKET;
-  if (command.name === "pulls") {
-    const { statusPulls } = await import("./_status_pulls.ts");
-    await statusPulls(socket, { json: isSet(inner, "json"), follow: isSet(inner, "follow") });
-    return 0;
-  }
-  print(await answerOf(command.name, { socket, inner }));
+  const daemon = {
+    socket: lastValue(inner, "socket") ?? lastValue(outer, "socket") ?? DEFAULT_SOCKET,
+    timeoutMs: durationMs("timeout", lastValue(inner, "timeout") ?? lastValue(outer, "timeout") ?? "10s"),
+  };
+  const json = isSet(inner, "json") || isSet(outer, "json");
+  const handler = COMMANDS[command.name];
+  if (handler === undefined) throw new RangeError(`no command ${command.name}`);
+  await handler({ daemon, flags: inner, json });
   return 0;
+}
+
+interface Asked {
+  readonly daemon: Daemon;
+  readonly flags: ParsedFlags;
+  readonly json: boolean;
+}
+
+const COMMANDS: Readonly<Record<string, (asked: Asked) => Promise<void>>> = {
+  info: async ({ daemon, json }) => {
+    const text = await get(daemon, "/info");
+    print(json ? `${text}\n` : infoText(JSON.parse(text)));
+  },
+  config: async ({ daemon, json }) => {
+    const text = await get(daemon, "/config");
+    print(
+      json
+        ? `${JSON.stringify((await import("../config/toml.ts")).parseToml(text, daemon.socket), undefined, 2)}\n`
+        : text,
+    );
+  },
+  archives: async ({ daemon, json }) => {
+    const text = await get(daemon, "/archives");
+    print(json ? `${text}\n` : archivesText(JSON.parse(text)));
+  },
+  containers: showContainers,
+  pods: (asked) => showList(asked, "/pods"),
+  images: (asked) => showList(asked, "/images"),
+  events: async ({ daemon, json }) => await (await import("./_status_live.ts")).statusEvents(daemon, { json }),
+  top: showTop,
+  pulls: async ({ daemon, flags, json }) => {
+    const { statusPulls } = await import("./_status_pulls.ts");
+    await statusPulls(daemon, { json, follow: isSet(flags, "follow") });
+  },
+  goroutines: async ({ daemon, json }) => {
+    print(await get(daemon, json ? "/debug" : "/debug/goroutines"));
+  },
+  heap: saveHeap,
+};
+
+function durationMs(flag: string, text: string): number {
+  const ms = parseDurationMs(text);
+  if (ms === undefined || ms <= 0) {
+    throw new UsageError(`--${flag} ${JSON.stringify(text)} is not a duration such as 10s`);
+  }
+  return ms;
+}
+
+async function showContainers(asked: Asked): Promise<void> {
+  const { daemon, flags, json } = asked;
+  const id = lastValue(flags, "id") ?? "";
+  if (id === "") return await showList(asked, "/containers");
+  const text = await get(daemon, `/containers/${encodeURIComponent(id)}`);
+  print(json ? `${text}\n` : containerText(text));
+}
+
+async function showList({ daemon, json }: Asked, what: "/pods" | "/containers" | "/images"): Promise<void> {
+  const text = await get(daemon, what === "/images" ? what : "/pods");
+  if (json) return print(`${text}\n`);
+  const { podLines, containerLines, imageLines } = await import("./status_tables.ts");
+  const { pods, images } = JSON.parse(text);
+  const nowMs = Date.now();
+  const lines = { "/pods": podLines, "/containers": containerLines, "/images": imageLines }[what];
+  print(`${lines(pods ?? images, nowMs).join("\n")}\n`);
+}
+
+async function showTop({ daemon, flags, json }: Asked): Promise<void> {
+  const { SORTS } = await import("./top_lines.ts");
+  const wanted = lastValue(flags, "sort") ?? "cpu";
+  const sort = SORTS.find((name) => name === wanted);
+  if (sort === undefined) throw new UsageError(`--sort ${JSON.stringify(wanted)} is none of ${SORTS.join(", ")}`);
+  const intervalMs = durationMs("interval", lastValue(flags, "interval") ?? "2s");
+  await (await import("./_status_live.ts")).statusTop(daemon, { json, sort, intervalMs });
+}
+
+/** The file is closed to others: a heap holds what the daemon knows. */
+async function saveHeap({ daemon, flags }: Asked): Promise<void> {
+  const stamp = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
+  const path = lastValue(flags, "file") ?? `crio-heap-${stamp}.heapsnapshot`;
+  const patient = { ...daemon, timeoutMs: Math.max(daemon.timeoutMs, HEAP_LIMIT_MS) };
+  if (path === "-") return await download(patient, "/debug/heap", () => Promise.resolve(Deno.stdout.writable));
+  const options = { write: true, create: true, truncate: true, mode: 0o600 };
+  await download(patient, "/debug/heap", async () => (await Deno.open(path, options)).writable);
+  print(`wrote ${path}\n`);
 }
 
 function subcommand(word: string): CommandSpec {
@@ -29,24 +117,6 @@ function subcommand(word: string): CommandSpec {
   throw new UsageError(
     word === "" ? `a command is needed; ${USAGE}` : `command ${JSON.stringify(word)} not supported; ${USAGE}`,
   );
-}
-
-async function answerOf(name: string, { socket, inner }: { socket: string; inner: ParsedFlags }): Promise<string> {
-  switch (name) {
-    case "config":
-      return await get(socket, "/config");
-    case "info":
-      return infoText(JSON.parse(await get(socket, "/info")));
-    case "archives":
-      return archivesText(JSON.parse(await get(socket, "/archives")));
-    case "containers": {
-      const id = lastValue(inner, "id") ?? "";
-      if (id === "") throw new UsageError("containers needs --id ID");
-      return containerText(await get(socket, `/containers/${encodeURIComponent(id)}`));
-    }
-    default:
-      throw new RangeError(`no command ${name}`);
-  }
 }
 
 interface ArchivesAnswer {

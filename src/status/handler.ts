@@ -3,6 +3,8 @@ import { type ErrorKind, firstFailure, messageOf, PodError } from "../base/error
 import type { Logger } from "../base/logger.ts";
 import { containerDocument, infoDocument, sandboxDocument } from "./_documents.ts";
 import { archivesDocument } from "./_archives.ts";
+import { imagesDocument, podsDocument, statsDocument } from "./_node_documents.ts";
+import { NodeEvents } from "./_node_events.ts";
 import { pullDocument, PullEvents } from "./_pulls.ts";
 import type { StatusDeps } from "./types.ts";
 
@@ -11,15 +13,20 @@ export type RequestListener = (request: IncomingMessage, response: ServerRespons
 
 /**
  * The HTTP API on the CRI socket: `/info`, `/containers/:id`, `/config`, `/pause/:id`, `/unpause/:id`, `/debug`,
- * `POST /reload` (ours), `/archives`, `/pulls` (ours; a stream of events for who accepts `text/event-stream`).
+ * `/debug/goroutines`, `/debug/heap`; ours: `POST /reload`, `/archives`, `/pods`, `/images`, `/stats`, `/pulls` (a stream of events for who accepts
+ * `text/event-stream`) and `/events`.
  *
  * Paths, documents, codes and texts are CRI-O's; cAdvisor reads the first two. Requests that change something are
  * refused when a browser sent them (an `Origin` header).
  */
 export function createStatusHandler(deps: StatusDeps & { readonly log: Logger }): RequestListener {
-  const events = new PullEvents(deps);
+  const pulls = new PullEvents(deps);
+  const events = new NodeEvents(deps);
   return (request, response) => {
-    if (wantsPullEvents(request)) return events.add(response);
+    const path = request.method === "GET" ? pathOf(request) : "";
+    if (path === "/pulls" && acceptsEvents(request)) return pulls.add(response);
+    if (path === "/events") return events.add(response);
+    if (path === "/debug/heap" && request.headers.origin === undefined) return void sendHeap(deps, response);
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     answer(deps, request, gone.signal).then(
@@ -43,7 +50,11 @@ type Route = (deps: StatusDeps, id: string, signal: AbortSignal) => Reply | Prom
 const ROUTES: Readonly<Record<string, Route>> = {
   info: (deps) => json(infoDocument(deps.info())),
   config: (deps) => ({ status: 200, type: "application/toml", body: deps.configToml() }),
-  debug: async (deps) => json(JSON.stringify(await debugDocument(deps), undefined, 2)),
+  pods: (deps) => json(JSON.stringify(podsDocument(deps.node))),
+  images: async (deps, _, signal) => json(JSON.stringify(await imagesDocument(deps.node, signal))),
+  stats: async (deps, _, signal) => json(JSON.stringify(await statsDocument(deps.node, signal))),
+  debug: async (deps) => json(JSON.stringify(await (await debug()).debugDocument(deps.debug()), undefined, 2)),
+  "debug/": activityReply,
   reload: reloadReply,
   pulls: (deps) => json(JSON.stringify({ pulls: deps.pulls.list().map(pullDocument) })),
   archives: (deps) => json(JSON.stringify(archivesDocument(deps.archives.status()))),
@@ -54,9 +65,11 @@ const ROUTES: Readonly<Record<string, Route>> = {
 const CHANGING: ReadonlySet<string> = new Set(["reload", "pause/", "unpause/"]);
 
 async function answer(deps: StatusDeps, request: IncomingMessage, signal: AbortSignal): Promise<Reply> {
-  const match = /^\/(info|config|debug|pulls|archives|reload|containers\/|pause\/|unpause\/)([^/]*)$/.exec(
-    pathOf(request),
-  );
+  const match =
+    /^\/(info|config|pods|images|stats|archives|reload|debug|pulls|debug\/|containers\/|pause\/|unpause\/)([^/]*)$/
+      .exec(
+        pathOf(request),
+      );
   const name = match?.[1] ?? "";
   const route = ROUTES[name];
   const id = decoded(match?.[2] ?? "");
@@ -75,9 +88,29 @@ function pathOf(request: IncomingMessage): string {
   return (request.url ?? "").replace(/^https?:\/\/[^/]*/i, "").split(/[?#]/, 1)[0] ?? "";
 }
 
-function wantsPullEvents(request: IncomingMessage): boolean {
+function acceptsEvents(request: IncomingMessage): boolean {
   const accepted = (request.headers.accept ?? "").split(",").map((type) => type.split(";", 1)[0]?.trim().toLowerCase());
-  return request.method === "GET" && pathOf(request) === "/pulls" && accepted.includes("text/event-stream");
+  return accepted.includes("text/event-stream");
+}
+
+/** Loaded when somebody looks. */
+function debug(): Promise<typeof import("./_debug.ts")> {
+  return import("./_debug.ts");
+}
+
+async function activityReply(deps: StatusDeps, name: string): Promise<Reply> {
+  if (name === "heap") return plain(403, "a heap snapshot for a web page is refused");
+  if (name !== "goroutines") return plain(404, "404 page not found");
+  return { status: 200, type: "text/plain; charset=utf-8", body: await (await debug()).activityText(deps.debug()) };
+}
+
+async function sendHeap(deps: { readonly log: Logger }, response: ServerResponse): Promise<void> {
+  try {
+    deps.log.info("A heap snapshot was asked for");
+    (await debug()).sendHeap(response);
+  } catch (error) {
+    send(response, plain(500, messageOf(error)), { head: false });
+  }
 }
 
 function decoded(text: string): string {
@@ -123,26 +156,6 @@ async function changeState(deps: StatusDeps, { id, from, signal, change }: State
   }
   await change.call(deps, container.id, { signal });
   return { status: 200, type: "text/html", body: "200 OK" };
-}
-
-async function debugDocument(deps: StatusDeps): Promise<Readonly<Record<string, unknown>>> {
-  const handles = await openHandles();
-  const memory = Deno.memoryUsage();
-  const uptimeSeconds = Math.round(performance.now() / 1000);
-  return { pid: Deno.pid, uptimeSeconds, openHandles: handles, memoryBytes: memory, ...deps.debug() };
-}
-
-/** Open file descriptors by kind: `socket`, `pipe`, `anon_inode:[eventpoll]`, `file`. */
-async function openHandles(): Promise<Record<string, number>> {
-  const counts: Record<string, number> = { total: 0 };
-  for await (const { name } of Deno.readDir("/proc/self/fd")) {
-    const target = await Deno.readLink(`/proc/self/fd/${name}`).catch(() => undefined);
-    if (target === undefined) continue; // closed meanwhile
-    const kind = target.startsWith("/") ? "file" : target.replace(/:\[?\d+\]?$/, "");
-    counts[kind] = (counts[kind] ?? 0) + 1;
-    counts["total"] = (counts["total"] ?? 0) + 1;
-  }
-  return counts;
 }
 
 function json(body: string): Reply {

@@ -3,6 +3,7 @@ import type { ReloadReport } from "../config/live.ts";
 import type { ContainerRecord } from "../container/types.ts";
 import type { ArchiveStatus } from "../image/import/drop_folder.ts";
 import type { PullStatus } from "../image/progress/pull_status.ts";
+import type { SandboxStats } from "../sandbox/stats.ts";
 import type { SandboxRecord } from "../sandbox/types.ts";
 
 /** A range of user or group ids that is the same for all pods. */
@@ -32,6 +33,33 @@ export interface Pulls {
   watch(changed: (id: number) => void): Disposable;
 }
 
+/** Told of a change of a record: `previous` is undefined for a new one, `record` for one that was removed. */
+export type Change<R> = (record: R | undefined, previous: R | undefined) => void;
+
+/** An image or artifact. */
+export interface ShownImage {
+  readonly id: string;
+  readonly repoTags: readonly string[];
+  readonly repoDigests: readonly string[];
+  readonly sizeBytes: number;
+  readonly pinned: boolean;
+}
+
+/** What runs on this node, for people who look. */
+export interface NodeView {
+  /** Pods, oldest first, without those that are being made. */
+  pods(): Iterable<SandboxRecord>;
+  /** As {@link pods}. */
+  containers(): Iterable<ContainerRecord>;
+  images(options: { readonly signal: AbortSignal }): Promise<Iterable<ShownImage>>;
+  /** Whether a container of this daemon uses the image. */
+  usesImage(id: string): boolean;
+  /** What pods use, at most a second old. */
+  figures(options: { readonly signal: AbortSignal }): Promise<readonly SandboxStats[]>;
+  watchPods(changed: Change<SandboxRecord>): Disposable;
+  watchContainers(changed: Change<ContainerRecord>): Disposable;
+}
+
 /** What this folder needs from the rest of the daemon. */
 export interface StatusDeps {
   /**
@@ -55,6 +83,7 @@ export interface StatusDeps {
   readonly archives: {
     status(): { readonly directory: string; readonly problem: string; readonly archives: readonly ArchiveStatus[] };
   };
+  readonly node: NodeView;
   /** Aborts when the daemon stops: streams end then. */
   readonly signal: AbortSignal;
   /** The effective configuration. */

@@ -3,7 +3,13 @@ import { statusCommand } from "../../../src/cli/status.ts";
 import { UsageError } from "../../../src/cli/flags.ts";
 
 Deno.test("statusCommand() refuses a wrong command line before it asks anyone", async () => {
-  for (const args of [[], ["what"], ["containers"], ["info", "extra"], ["--socket"], ["info", "--nope"]]) {
+  for (
+    const args of [[], ["what"], ["info", "extra"], ["--socket"], ["info", "--nope"], ["-t", "soon", "info"], [
+      "top",
+      "--sort",
+      "x",
+    ]]
+  ) {
     await rejects(statusCommand(args), UsageError, args.join(" "));
   }
 });

@@ -8,6 +8,7 @@ import type { ContainerRecord } from "../../../src/container/types.ts";
 import type { SandboxRecord } from "../../../src/sandbox/types.ts";
 import { createStatusHandler } from "../../../src/status/handler.ts";
 import type { StatusDeps } from "../../../src/status/types.ts";
+import { FakeNode } from "../../fakes/node_view.ts";
 
 const sandbox = {
   id: newSandboxId(),
@@ -68,6 +69,7 @@ async function withNode(
     debug: () => ({ requests: 1 }),
     pulls: new RunningPulls(),
     archives: { status: () => ({ directory: "/images.d", problem: "", archives: [] }) },
+    node: new FakeNode(),
     signal: new AbortController().signal,
     ...options.deps,
   });
