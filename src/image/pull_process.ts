@@ -29,7 +29,7 @@ import {
   type ToProcess,
   type VerifyJob,
 } from "./pull/protocol.ts";
-import { trustedSignatures, verifyAgain } from "./pull/trust.ts";
+import { trustedInArchive, trustedSignatures, verifyAgain } from "./pull/trust.ts";
 import { SilentHosts } from "./pull/silent_hosts.ts";
 import { Unpackers } from "./pull/unpacker.ts";
 import { describeFailure, type ResolvedImage, resolveImage } from "./pull/resolve.ts";
@@ -174,10 +174,10 @@ class RunningJob {
   async #pull(job: PullJob): Promise<LayerResult[]> {
     if (job.archive !== undefined) {
       const image = await this.deps.archives.load(job.archive, job.platform);
-      // Archives have no signatures: the daemon has asked the policy before.
+      const found = { ...image, ...await trustedInArchive(job, image, this.#controller) };
       return await this.#bring(
         job,
-        { ...image, signatures: [] },
+        found,
         (layer, rest) => layerFromArchive(image, { ...rest, layer }),
       );
     }

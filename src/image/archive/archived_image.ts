@@ -2,6 +2,7 @@
 import type { FetchedManifest } from "../distribution/repository.ts";
 import type { ByteReader } from "../distribution/transport.ts";
 import type { Descriptor, Platform } from "../manifest/documents.ts";
+import type { Signature } from "../policy/signature.ts";
 import { canonical, parseReference, withDefaultTag } from "../reference.ts";
 
 /** Transports of containers-transports(5) that are files. */
@@ -33,6 +34,8 @@ export interface LoadedImage {
   readonly index?: FetchedManifest;
   readonly config: Uint8Array<ArrayBuffer>;
   readonly layers: readonly Descriptor[];
+  /** Signatures that lie beside it, unchecked. Absent: the form has none. */
+  signatures?(): Promise<readonly Signature[]>;
   /** The bytes of a layer of this image. */
   layer(layer: Descriptor): Promise<ByteReader>;
 }

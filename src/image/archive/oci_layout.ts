@@ -5,6 +5,8 @@ import { digestOf, type FetchedManifest, matchesDigest, MAX_DOCUMENT_BYTES } fro
 import type { ByteReader } from "../distribution/transport.ts";
 import { type Descriptor, jsonObject, type Manifest, parseManifest, type Platform } from "../manifest/documents.ts";
 import { choosePlatform } from "../manifest/platform.ts";
+import { isAttachmentTag } from "../policy/attachment.ts";
+import { attachedSignatures } from "./_signatures.ts";
 import { type ArchivedImage, fullName, type LoadedImage, MAX_IMAGES } from "./archived_image.ts";
 import { type FileTree, readDocument, VerifiedReader } from "./file_tree.ts";
 
@@ -31,7 +33,10 @@ export async function ociImages(tree: FileTree): Promise<readonly ArchivedImage[
   const index = parseManifest(await readDocument(tree, "index.json"), "");
   if (index.kind !== "index") throw new DataLossError("index.json is no index");
   if (index.manifests.length > MAX_IMAGES) throw new InvalidArgumentError(`it has more than ${MAX_IMAGES} images`);
-  return [...grouped(index.manifests)].map(([, members]) => image(tree, members));
+  const isSignature = (entry: Descriptor): boolean => isAttachmentTag(nameOf(entry).label);
+  const attached = new Map(index.manifests.filter(isSignature).map((entry) => [nameOf(entry).label, entry]));
+  const images = index.manifests.filter((entry) => !isSignature(entry));
+  return [...grouped(images)].map(([, members]) => image(tree, { members, attached }));
 }
 
 /** Entries of one name are one image for several platforms; entries of one digest are one image with several names. */
@@ -55,7 +60,13 @@ function nameOf({ annotations = {} }: Descriptor): { readonly name: string | und
   return { name: fullName(annotations[IMAGE_NAME] ?? "") ?? fullName(label), label };
 }
 
-function image(tree: FileTree, members: readonly Descriptor[]): ArchivedImage {
+function image(
+  tree: FileTree,
+  { members, attached }: {
+    readonly members: readonly Descriptor[];
+    readonly attached: ReadonlyMap<string, Descriptor>;
+  },
+): ArchivedImage {
   const names = members.map((member) => nameOf(member).name).filter((name) => name !== undefined);
   const label = members.map((member) => nameOf(member).label).find((text) => text !== "") ?? "";
   return {
@@ -65,7 +76,10 @@ function image(tree: FileTree, members: readonly Descriptor[]): ArchivedImage {
       const digests = new Set(members.map(({ digest }) => digest));
       const [first] = members;
       const chosen = digests.size === 1 && first !== undefined ? first : choosePlatform(members, platform);
-      return await load(tree, { chosen, platform, blobName: inLayout });
+      const loaded = await load(tree, { chosen, platform, blobName: inLayout });
+      const read = (descriptor: Descriptor): Promise<Uint8Array<ArrayBuffer>> =>
+        checked(tree, { descriptor, blobName: inLayout, what: "signature" });
+      return { ...loaded, signatures: () => attachedSignatures(loaded.manifest.digest, { entries: attached, read }) };
     },
   };
 }

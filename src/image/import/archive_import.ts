@@ -6,6 +6,7 @@ import type { StoredImage } from "../../storage/types.ts";
 import type { ArchivePlace, ArchiveTransport } from "../archive/archived_image.ts";
 import { proxySettings } from "../distribution/proxy.ts";
 import type { Transfer } from "../image_pull.ts";
+import type { TrustDemand } from "../policy/requirement.ts";
 import { pathSubject, type PolicySubject } from "../policy/scopes.ts";
 import { parseReference } from "../reference.ts";
 import { hostPlatform } from "../manifest/platform.ts";
@@ -51,8 +52,8 @@ export interface ArchiveImportDeps {
   readonly store: { findImage(reference: string, options: { signal?: AbortSignal }): Promise<StoredImage | undefined> };
   readonly pulls: RunningPulls;
   readonly log: Logger;
-  /** Whether the policy lets it in. @throws PolicyError */
-  allow(subject: PolicySubject): Promise<void>;
+  /** What the policy asks of its signatures, if it lets it in. @throws PolicyError */
+  allow(subject: PolicySubject): Promise<TrustDemand | undefined>;
 }
 
 export interface ImportOptions {
@@ -133,12 +134,17 @@ export class ArchiveImport {
     const { place: { path }, archive, index, names } = source;
     const { transport, images } = archive.contents;
     const found = { transport, path, names, label: images[index]?.label ?? "" };
-    await this.deps.allow(subjectOf(found));
+    const demand = await this.deps.allow(subjectOf(found));
     const name = names[0] ?? `image ${index} of ${path}`;
     const pull = this.deps.pulls.beginImport(name, options.signal);
     try {
       const job = {
-        ...{ name, reference: "", endpoints: [], trust: { configHome: "" } },
+        ...{
+          name,
+          reference: "",
+          endpoints: [],
+          trust: { configHome: "", ...(demand === undefined ? {} : { demand }) },
+        },
         platform: await hostPlatform(),
         proxy: proxySettings({}),
       };

@@ -6,7 +6,7 @@ import { quoteForeign, redactedUrl, RegistryError } from "../distribution/regist
 import type { Repository } from "../distribution/repository.ts";
 import { readCapped } from "../distribution/transport.ts";
 import type { Transports } from "../distribution/transports.ts";
-import { isObject, jsonObject, parseDescriptor } from "../manifest/documents.ts";
+import { attachmentTag, MAX_SIGNATURES, parseAttachment, SignatureBudget } from "./attachment.ts";
 import type { SignatureSources } from "./registries_d.ts";
 import { MAX_SIGNATURE_BYTES, parseSignature, type Signature } from "./signature.ts";
 
@@ -21,9 +21,6 @@ export interface FetchOptions {
   readonly signal: AbortSignal;
 }
 
-/** Signatures that one place may have; containers/image has the same limit. */
-const MAX_SIGNATURES = 128;
-const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 const USER_AGENT = "cri-o";
 
 /**
@@ -34,7 +31,7 @@ const USER_AGENT = "cri-o";
 export async function fetchSignatures(options: FetchOptions): Promise<readonly Signature[]> {
   const { sources, digest, repository } = options;
   const signatures: Signature[] = [];
-  const budget = new Budget();
+  const budget = new SignatureBudget();
   try {
     for await (const signature of lookaside(options, budget)) signatures.push(signature);
     if (sources.attachments) { for await (const signature of attachments(options, budget)) signatures.push(signature); }
@@ -48,7 +45,7 @@ export async function fetchSignatures(options: FetchOptions): Promise<readonly S
 }
 
 /** `<place>/<repository>@<algorithm>=<hex>/signature-<n>`, from 1 on, up to the first that is not there. */
-async function* lookaside(options: FetchOptions, budget: Budget): AsyncGenerator<Signature> {
+async function* lookaside(options: FetchOptions, budget: SignatureBudget): AsyncGenerator<Signature> {
   const { sources, repository, digest } = options;
   const base = `${sources.lookaside.replace(/\/$/, "")}/${repository.path}@${digest.replace(":", "=")}`;
   for (let number = 1; number <= MAX_SIGNATURES; number++) {
@@ -88,21 +85,12 @@ async function download(url: URL, options: FetchOptions): Promise<Uint8Array | u
 }
 
 /** Layers of the manifest with the tag that cosign makes of a digest. */
-async function* attachments(options: FetchOptions, budget: Budget): AsyncGenerator<Signature> {
+async function* attachments(options: FetchOptions, budget: SignatureBudget): AsyncGenerator<Signature> {
   const { repository, digest, signal } = options;
-  const tag = `${digest.replace(":", "-")}.sig`;
+  const tag = attachmentTag(digest);
   const manifest = await orMissing(repository.manifest(tag, signal));
   if (manifest === undefined) return;
-  const document = jsonObject(manifest.bytes, `attachment ${tag}`);
-  const type = document["mediaType"] ?? manifest.contentType;
-  const layers = document["layers"];
-  if (type !== OCI_MANIFEST || !Array.isArray(layers) || layers.length > MAX_SIGNATURES) {
-    throw new FailedPreconditionError(`attachment ${tag} is not a manifest with up to ${MAX_SIGNATURES} signatures`);
-  }
-  for (const [i, layer] of layers.entries()) {
-    const descriptor = parseDescriptor(layer, `layers[${i}] of ${tag}`);
-    const annotations = annotationsOf(layer);
-    budget.take(descriptor.sizeBytes + JSON.stringify(annotations).length);
+  for (const { descriptor, annotations } of parseAttachment(manifest.bytes, { ...manifest, tag, budget })) {
     const payload = await repository.document(descriptor, signal);
     yield { format: "sigstore", mediaType: descriptor.mediaType, payload, annotations };
   }
@@ -114,23 +102,5 @@ async function orMissing<T>(found: Promise<T>): Promise<T | undefined> {
   } catch (error) {
     if (error instanceof RegistryError && error.status === 404) return undefined;
     throw error;
-  }
-}
-
-function annotationsOf(layer: unknown): Readonly<Record<string, string>> {
-  const annotations = isObject(layer) && isObject(layer["annotations"]) ? layer["annotations"] : {};
-  const pairs = Object.entries(annotations).filter((pair): pair is [string, string] => typeof pair[1] === "string");
-  return Object.fromEntries(pairs);
-}
-
-/** All signatures together may be as long as one alone: they cross to the daemon in one message. */
-class Budget {
-  #left = MAX_SIGNATURE_BYTES;
-
-  take(bytes: number): void {
-    this.#left -= bytes;
-    if (this.#left < 0) {
-      throw new FailedPreconditionError(`its signatures have more than ${MAX_SIGNATURE_BYTES} bytes together`);
-    }
   }
 }

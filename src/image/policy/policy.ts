@@ -1,6 +1,7 @@
 /** The policy files of a node, and what they say about one image. */
 import { type ErrorKind, FailedPreconditionError, messageOf, PodError } from "../../base/errors.ts";
 import { configHome } from "../config_home.ts";
+import { canonical } from "../reference.ts";
 import { parsePolicy, type Policy } from "./parse_policy.ts";
 import type { Requirement, SignatureRequirement, TrustDemand } from "./requirement.ts";
 import type { PolicySubject } from "./scopes.ts";
@@ -76,7 +77,8 @@ export function demandOf(policy: Policy, subject: PolicySubject): TrustDemand | 
     else refuse(requirement, { subject, rule });
   }
   if (requirements.length === 0) return undefined;
-  return { name: subject.name, hasIdentity: subject.reference !== undefined, rule, requirements };
+  const { name, reference } = subject;
+  return { name, rule, requirements, ...(reference === undefined ? {} : { identity: canonical(reference) }) };
 }
 
 function refuse(

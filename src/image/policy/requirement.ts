@@ -62,10 +62,10 @@ export type Requirement =
 
 /** What an image has to show, for one that is to be pulled or run. */
 export interface TrustDemand {
-  /** What the policy knows the image by, as a canonical reference, or the name of a place. */
+  /** What the policy knows the image by, for messages: a reference, or a place. */
   readonly name: string;
-  /** Whether `name` is a reference that identities of signatures are compared with. */
-  readonly hasIdentity: boolean;
+  /** The reference that identities of signatures are compared with, where the image has one. */
+  readonly identity?: string;
   /** The file and the scope, for messages. */
   readonly rule: string;
   /** Not empty. */

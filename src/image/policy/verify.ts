@@ -29,7 +29,7 @@ export interface SignedImage {
  *   certificate of the policy cannot be read
  */
 export async function verifyImage(demand: TrustDemand, image: SignedImage): Promise<void> {
-  const intended = demand.hasIdentity ? parseReference(demand.name) : undefined;
+  const intended = demand.identity === undefined ? undefined : parseReference(demand.identity);
   for (const requirement of demand.requirements) {
     const check = await checkerFor(requirement);
     await requireOne({ demand, requirement, check, intended }, image);

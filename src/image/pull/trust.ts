@@ -6,6 +6,8 @@ import { loadLookaside, signatureSources } from "../policy/registries_d.ts";
 import { formatSignature, parseSignature, type Signature } from "../policy/signature.ts";
 import { verifyImage } from "../policy/verify.ts";
 import { parseReference } from "../reference.ts";
+import type { LoadedImage } from "../archive/archived_image.ts";
+import type { FetchedManifest } from "../distribution/repository.ts";
 import type { PullJob, ResolvedMessage, VerifyJob } from "./protocol.ts";
 import type { ResolvedImage } from "./resolve.ts";
 
@@ -19,13 +21,38 @@ export async function trustedSignatures(
   image: ResolvedImage,
   options: Pick<FetchOptions, "transports" | "signal">,
 ): Promise<Pick<ResolvedMessage, "signatures" | "signatureFailure">> {
-  const { demand } = job.trust;
+  const { signal } = options;
+  return await checkedSignatures(job, {
+    manifest: image.manifest,
+    signal,
+    get: () => signaturesOf(job, image, options),
+  });
+}
+
+/** The same for an image of an archive. */
+export async function trustedInArchive(
+  job: PullJob,
+  image: LoadedImage,
+  { signal }: { readonly signal: AbortSignal },
+): Promise<Pick<ResolvedMessage, "signatures" | "signatureFailure">> {
+  const get = async (): Promise<readonly Signature[]> => await image.signatures?.() ?? [];
+  return await checkedSignatures(job, { manifest: image.manifest, signal, get });
+}
+
+async function checkedSignatures(
+  { trust: { demand } }: PullJob,
+  image: {
+    readonly manifest: FetchedManifest;
+    readonly signal: AbortSignal;
+    readonly get: () => Promise<readonly Signature[]>;
+  },
+): Promise<Pick<ResolvedMessage, "signatures" | "signatureFailure">> {
   let signatures: readonly Signature[];
   try {
-    signatures = await signaturesOf(job, image, options);
+    signatures = await image.get();
   } catch (error) {
     if (demand !== undefined || !(error instanceof PodError)) throw error;
-    options.signal.throwIfAborted();
+    image.signal.throwIfAborted();
     return { signatures: [], signatureFailure: messageOf(error) };
   }
   if (demand !== undefined) await verifyImage(demand, { manifest: image.manifest.bytes, signatures });

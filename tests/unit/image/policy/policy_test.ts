@@ -59,7 +59,7 @@ Deno.test("demandOf() takes a directory before its parents", () => {
 
 Deno.test("demandOf() asks for all signatures of a list, and passes over what accepts anything", () => {
   const demand = ask({ default: [...ACCEPT, SIGNED, { ...SIGNED, keyPath: "/other" }] }, "quay.io/a/b:1");
-  deepEqual([demand?.name, demand?.hasIdentity, demand?.rule], ["quay.io/a/b:1", true, "p.json (default)"]);
+  deepEqual([demand?.name, demand?.identity, demand?.rule], ["quay.io/a/b:1", "quay.io/a/b:1", "p.json (default)"]);
   equal(demand?.requirements.length, 2);
 });
 

@@ -102,7 +102,7 @@ Deno.test("check() takes an image from a place that the policy accepts, whatever
     await check("quay.io/a/b:1");
     await policy({ default: REJECT, transports: { dir: { "/media": SIGNED } } });
     await check("quay.io/a/b:1");
-    deepEqual(jobs.map(({ demand }) => [demand.name, demand.hasIdentity]), [["dir:/media/images/one", false]]);
+    deepEqual(jobs.map(({ demand }) => [demand.name, demand.identity]), [["dir:/media/images/one", undefined]]);
     await policy({ default: REJECT, transports: { dir: { "/else": ACCEPT } } });
     await rejects(check("quay.io/a/b:1"), { kind: "signature_validation_failed", message: /quay\.io\/a\/b:1/ });
   });
