@@ -257,7 +257,10 @@ export class ImagePull {
     const results = await puller.pull(job, {
       signal,
       plan,
-      endpoint: (message) => this.#tell(job, message),
+      endpoint: (message) => {
+        if (message.failure === undefined) pull.asking(message.endpoint);
+        this.#tell(job, message);
+      },
       progress: (progress) => pull.progress(progress),
     });
     if (artifact !== undefined) {

@@ -124,6 +124,25 @@ Deno.test("pods run from archives of the drop folder, without a registry", async
     await pod.remove();
   });
 
+  await t.step("where the policy lets archives in and registries not, their images run", async () => {
+    const policy = (document: unknown): Promise<void> =>
+      Deno.writeTextFile(`${lab.directory}/policy.json`, JSON.stringify(document));
+    const accept = [{ type: "insecureAcceptAnything" }];
+    await policy({ default: [{ type: "reject" }], transports: { "oci-archive": { [drop]: accept } } });
+    const pod = await PodUnderTest.run(lab, "fifth");
+    assert.equal((await pod.output({ image: OTHER, command: ["/bin/echo", "allowed"] })).text, "allowed");
+    // It came by another transport, for which there is no rule.
+    await assert.rejects(pod.create({ image: NAME }), /rejected by the policy/);
+    await skopeo(lab, "busybox:1", `docker-archive:${drop}/refused.tar:registry.invalid/refused:1`);
+    assert.match(
+      (await archive(lab, "refused.tar", "failed")).error ?? "",
+      /docker-archive:.* is rejected by the policy/,
+    );
+    await policy({ default: accept });
+    await Deno.remove(`${drop}/refused.tar`);
+    await pod.remove();
+  });
+
   await t.step("an archive with a wrong digest is refused, and nothing of it stays", async () => {
     const before = (await lab.daemon.client.call("listImages", {})).images.length;
     const layout = `${lab.directory}/bad`;

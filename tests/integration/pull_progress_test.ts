@@ -21,7 +21,9 @@ Deno.test("a pull that stalls is cancelled after pull_progress_timeout, with wha
     await rejects(images.pull({ image: built.reference }), (error: Error & { kind?: string }) => {
       match(
         error.message,
-        new RegExp(`no progress for 0\\.7 s from http://127.*layer ${stalled} is at 1000 of \\d+ bytes`),
+        new RegExp(
+          `no progress for 0\\.7 s while downloading from http://127.*layer ${stalled} is at 1000 of \\d+ bytes`,
+        ),
       );
       equal(error.kind, "deadline_exceeded");
       return true;

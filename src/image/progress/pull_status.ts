@@ -20,7 +20,7 @@ export interface PullStatus {
   /** As the request has it. */
   readonly image: string;
   readonly stage: PullStage;
-  /** The place that answered; empty while none has. */
+  /** The place that answered or is asked; empty before the first. */
   readonly endpoint: string;
   readonly startedAtMs: number;
   readonly elapsedMs: number;

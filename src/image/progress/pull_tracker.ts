@@ -49,6 +49,13 @@ export class PullTracker {
     return this.#endedMs === undefined ? undefined : performance.now() - this.#endedMs;
   }
 
+  /** A place is asked now: for the manifest, or for a layer that the one before did not give. */
+  asking(endpoint: string): void {
+    this.#endpoint = endpoint;
+    this.#gotOn();
+    this.changed();
+  }
+
   /** Another pull unpacks layers of this image: that one's progress is watched, not this one's. */
   waiting(): void {
     clearTimeout(this.#timer);
@@ -185,7 +192,8 @@ export class PullTracker {
     const missing = open.map(({ descriptor, downloaded }) =>
       `layer ${descriptor.digest} is at ${downloaded} of ${descriptor.sizeBytes} bytes`
     );
-    const at = this.#stage === "looking" ? "while looking for the manifest" : `from ${this.#endpoint}`;
+    const from = this.#endpoint === "" ? "" : ` from ${this.#endpoint}`;
+    const at = this.#stage === "looking" ? `while looking for the manifest${from}` : `while downloading${from}`;
     const where = missing.length === 0
       ? ""
       : `; ${missing[0]}${missing.length > 1 ? `, ${missing.length} are open` : ""}`;

@@ -1,5 +1,6 @@
 import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { gzipSync } from "node:zlib";
+import { fullName } from "../../../src/image/archive/archived_image.ts";
 import { layerFromArchive } from "../../../src/image/archive/open_archives.ts";
 import { openArchive } from "../../../src/image/archive/open_archive.ts";
 import { TarTree } from "../../../src/image/archive/tar_tree.ts";
@@ -112,6 +113,33 @@ Deno.test("a sound archive of each kind can be read, with ./ before its names an
     ],
   );
   equal((await load(gzipSync(buildTar(layout())))).length, 1);
+});
+
+Deno.test("an archive with a layout and a manifest.json, as docker save writes it, is read by its layout and containerd's name", async () => {
+  await withDirectory(async (directory) => {
+    const image = buildImage({ layers: [LAYER], compression: "gzip" });
+    const annotations = { [NAME]: "1", "io.containerd.image.name": "docker.io/library/app:1" };
+    const manifests = [{ mediaType: image.mediaType, digest: image.digest, size: image.manifest.length, annotations }];
+    const path = `${directory}/a.tar`;
+    const entries = [...layout({ index: { manifests } }), { name: "manifest.json", body: "[]" }];
+    await Deno.writeFile(path, buildTar(entries));
+    using archive = await openArchive({ path }, { scratchDirectory: directory, signal });
+    deepEqual(archive.images.map(({ names, label }) => [names, label]), [[["docker.io/library/app:1"], "1"]]);
+    equal(archive.transport, "oci-archive");
+  });
+});
+
+Deno.test("names of archives are full ones with a tag; a digest is none that an archive could vouch for", () => {
+  deepEqual(
+    ["app:1", "r.example/app", "latest", "r.example/app@sha256:" + "0".repeat(64), "UPPER/x:1:2"].map(fullName),
+    [
+      "docker.io/library/app:1",
+      "r.example/app:latest",
+      undefined,
+      undefined,
+      undefined,
+    ],
+  );
 });
 
 /** What an archive may have to harm, and what is said of it. */

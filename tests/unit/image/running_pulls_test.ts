@@ -32,6 +32,19 @@ Deno.test("RunningPulls tells of each stage and layer, and of the end for a whil
   deepEqual([status?.stage, status?.endpoint, status?.imageId], ["done", "https://r", "abc"]);
 });
 
+Deno.test("RunningPulls names the place that is asked, and a time limit that a next place begins anew", async () => {
+  const pulls = new RunningPulls({ progressTimeoutMs: 100 });
+  const pull = pulls.begin("app:1", never);
+  for (const endpoint of ["mirror/app:1", "other/app:1", "registry/app:1"]) {
+    pull.asking(endpoint);
+    equal(pulls.list()[0]?.endpoint, endpoint);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+  }
+  await new Promise<void>((resolve) => pull.signal.addEventListener("abort", () => resolve(), { once: true }));
+  match(String(pull.signal.reason), /no progress for 0\.1 s while looking for the manifest from registry\/app:1;/);
+  pull.failed(pull.signal.reason);
+});
+
 Deno.test("RunningPulls keeps no more than the last fifty that have ended, and those that run", () => {
   const pulls = new RunningPulls();
   pulls.begin("runs", never);
@@ -68,7 +81,7 @@ Deno.test("a pull that gets on in no way is cancelled with the layer that is ope
   ok(performance.now() - beganMs >= 79);
   match(
     String(pull.signal.reason),
-    /pull app:1: no progress for 0\.08 s from https:\/\/r; layer sha256:1+ is at 5 of 20 bytes; .*pull_progress_timeout/,
+    /pull app:1: no progress for 0\.08 s while downloading from https:\/\/r; layer sha256:1+ is at 5 of 20 bytes; .*pull_progress_timeout/,
   );
   equal((pull.signal.reason as { kind: string }).kind, "deadline_exceeded");
   pull.failed(pull.signal.reason);
