@@ -37,6 +37,10 @@ async function addEncrypted(registry: FakeRegistry, directory: string): Promise<
   return `${registry.host}/secret:1`;
 }
 
+async function read(response: Response): Promise<{ status: number; text: string }> {
+  return { status: response.status, text: await response.text() };
+}
+
 Deno.test("an encrypted image runs on a node that has its key, and is refused on others", async () => {
   const directory = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "crio-e2e-keys-" });
   try {
@@ -56,9 +60,19 @@ Deno.test("an encrypted image runs on a node that has its key, and is refused on
     const id = await pod.start({ image, command: SLEEPER });
     assert.match(await execText(lab, id, "cat", "/etc/passwd"), /^root:/);
     // The key is needed for each pull, not for a restart of what is here.
+    const key = await Deno.readFile(`${directory}/keys/node.pem`);
     await Deno.remove(`${directory}/keys/node.pem`);
     await assert.rejects(pull(), /there is no private key in .*\/keys: .* decryption_keys_path/);
     assert.match(await execText(lab, await pod.start({ image, command: SLEEPER }), "cat", "/etc/passwd"), /^root:/);
+    // Another directory counts from the next pull on.
+    await Deno.mkdir(`${directory}/other`);
+    await Deno.writeFile(`${directory}/other/node.pem`, key);
+    const text = `[crio.runtime]\ndecryption_keys_path = "${directory}/other"\n`;
+    await Deno.writeTextFile(`${lab.directory}/crio.conf.d/90-keys.conf`, text);
+    using client = Deno.createHttpClient({ proxy: { transport: "unix", path: lab.daemon.spec.socketPath } });
+    const { status } = await fetch("http://localhost/reload", { client, method: "POST" }).then(read);
+    assert.equal(status, 200);
+    await pull();
     await pod.remove();
     assert.deepEqual(await lab.leaks(), []);
   } finally {
