@@ -75,8 +75,11 @@ export class Lab implements AsyncDisposable {
    * daemon's own lists; here the kernel and the disk are asked.
    */
   async leaks(): Promise<string[]> {
-    const daemonTree = new Set(treeOf(this.daemon.pid));
-    const monitors = this.daemon.processes().filter(({ pid }) => !daemonTree.has(pid));
+    const seen = this.daemon.processes();
+    // What the daemon starts meanwhile, or what ends, is none.
+    const children = new Set(treeOf(this.daemon.pid));
+    const still = new Set(this.daemon.processes().map(({ pid }) => pid));
+    const monitors = seen.filter(({ pid }) => !children.has(pid) && still.has(pid));
     const mounts = await mountsBelow(this.directory);
     const lines = [
       ...monitors.map(({ pid, argv }) => `process ${pid}: ${argv.slice(0, 6).join(" ")}`),
