@@ -51,10 +51,11 @@ export class ReloadScene implements AsyncDisposable {
 
   private constructor(readonly lab: Lab, private readonly manager: ServiceManager) {}
 
-  static async start(): Promise<ReloadScene> {
+  /** @param environment variables of the daemon's */
+  static async start(environment: Readonly<Record<string, string>> = {}): Promise<ReloadScene> {
     const manager = ServiceManager.listen(`@crio-reload-${Deno.pid}`);
     const lab = await Lab.start({
-      environment: { NOTIFY_SOCKET: manager.socketName },
+      environment: { NOTIFY_SOCKET: manager.socketName, ...environment },
       dropIn: (directory) =>
         `[crio.metrics]\nenable_metrics = true\nmetrics_port = 0\nmetrics_socket = "${directory}/metrics.sock"\n${
           handler(directory, "crun")
