@@ -30,10 +30,7 @@ export interface SignedImage {
  */
 export async function verifyImage(demand: TrustDemand, image: SignedImage): Promise<void> {
   const intended = demand.identity === undefined ? undefined : parseReference(demand.identity);
-  for (const requirement of demand.requirements) {
-    const check = await checkerFor(requirement);
-    await requireOne({ demand, requirement, check, intended }, image);
-  }
+  for (const requirement of demand.requirements) await requireOne({ demand, requirement, intended }, image);
 }
 
 /** Checks one signature and gives its payload. */
@@ -42,13 +39,19 @@ type Checker = (signature: Signature) => Promise<Bytes> | Bytes;
 interface Question {
   readonly demand: TrustDemand;
   readonly requirement: SignatureRequirement;
-  readonly check: Checker;
   readonly intended: ImageReference | undefined;
 }
 
-async function requireOne(question: Question, image: SignedImage): Promise<void> {
-  const { demand, requirement, check, intended } = question;
+async function requireOne({ demand, requirement, intended }: Question, image: SignedImage): Promise<void> {
+  const refusal = (reason: string): PolicyError =>
+    new PolicyError(`${demand.name} has to be ${requirement.type} by the policy ${demand.rule}: ${reason}`);
   const fitting = image.signatures.filter(formOf(requirement));
+  if (fitting.length === 0) {
+    // Keys are not read, nor libraries loaded.
+    const others = image.signatures.length === 0 ? "" : ` (and ${image.signatures.length} of other kinds)`;
+    throw refusal(`it has no signature of that kind${others}${WHERE[requirement.type]}`);
+  }
+  const check = await checkerFor(requirement);
   const reasons: string[] = [];
   for (const signature of fitting) {
     try {
@@ -60,13 +63,7 @@ async function requireOne(question: Question, image: SignedImage): Promise<void>
       reasons.push(messageOf(error));
     }
   }
-  const others = image.signatures.length - fitting.length;
-  const found = reasons.length === 0
-    ? `it has no signature of that kind${others === 0 ? "" : ` (and ${others} of other kinds)`}${
-      WHERE[requirement.type]
-    }`
-    : reasons.join("; ");
-  throw new PolicyError(`${demand.name} has to be ${requirement.type} by the policy ${demand.rule}: ${found}`);
+  throw refusal(reasons.join("; "));
 }
 
 const WHERE = {

@@ -63,6 +63,37 @@ export const IMAGES: readonly Check[] = [
     assert.match(message, /refused|connect/i);
     await pod.delete();
   }),
+  check(
+    "an image that is not signed as the policy asks: SignatureValidationFailed, at the pull and at the create",
+    async (node) => {
+      const image = node.image.replace("busybox", "nobody");
+      const file = `${node.lab.directory}/policy.json`;
+      const before = await Deno.readTextFile(file);
+      const docker = { [image.replace(/:1$/, "")]: [{ type: "signedBy", keyType: "GPGKeys", keyPath: "/none" }] };
+      const strict = JSON.stringify({ ...JSON.parse(before), transports: { docker } });
+      try {
+        await Deno.writeTextFile(file, strict);
+        const pulled = await imagePod(node, "unsigned", { image, imagePullPolicy: "Always" });
+        const { message: why } = await waitingFor(pulled, /^SignatureValidationFailed$/);
+        assert.match(
+          why,
+          /nobody:1 because the signature validation failed: .*nobody:1 has to be signedBy by the policy/,
+        );
+        await pulled.delete();
+        await Deno.writeTextFile(file, before);
+        await node.cri.call("pullImage", { image: message(ImageSpec, { image }) });
+        await Deno.writeTextFile(file, strict);
+        const created = await imagePod(node, "unsigned-here", { image, imagePullPolicy: "IfNotPresent" });
+        assert.match(
+          (await waitingFor(created, /^CreateContainerError$/)).message,
+          /^SignatureValidationFailed: .*nobody:1/,
+        );
+        await created.delete();
+      } finally {
+        await Deno.writeTextFile(file, before);
+      }
+    },
+  ),
   check("a name that is no image's is refused", async (node) => {
     const pod = await imagePod(node, "invalid-name", { image: "Not/An:Image:Name" });
     assert.equal((await waitingFor(pod, /^InvalidImageName$/)).reason, "InvalidImageName");
