@@ -23,6 +23,7 @@ const COUNTED: readonly ProblemSubject[] = ["layer", "read-only layer", "image",
 /** `crio check`: looks at the store, and repairs it when that is asked for. Gives the exit code. */
 export async function checkCommand(values: ConfigValues, args: readonly string[]): Promise<number> {
   const parsed = parseFlags(args, flagsOf("check"));
+  if (isSet(parsed, "host")) return await hostOnly(values, parsed);
   const config = buildConfig(values);
   const scope = scopeOf(parsed);
   await using log = new Log({ level: "warn" });
@@ -44,6 +45,13 @@ export async function checkCommand(values: ConfigValues, args: readonly string[]
   if (outcome.left.problems.length === 0) return 0;
   printError(`${summaryOf(outcome.left)}\n`);
   return EXIT_DAMAGED;
+}
+
+async function hostOnly(values: ConfigValues, parsed: ParsedFlags): Promise<number> {
+  const others = [...parsed.flags.keys()].filter((name) => name !== "host" && name !== "json");
+  const wrong = [...others.map((name) => `--${name}`), ...parsed.rest];
+  if (wrong.length > 0) throw new UsageError(`check --host takes only --json, got ${wrong.join(" ")}`);
+  return await (await import("./host_check.ts")).hostCheck(values, { json: isSet(parsed, "json") });
 }
 
 function scopeOf(parsed: ParsedFlags): CheckScope {

@@ -29,12 +29,17 @@ const JSON_FLAG: FlagSpec = { name: "json", aliases: ["j"], boolean: true, doc: 
 
 const CHECK: CommandSpec = {
   name: "check",
-  summary: "look for damage in the store of images and containers",
+  summary: "look for damage in the store of images and containers; with --host: for what this node lacks",
   text: [
     "Compares records, directories, names and, without --quick, the files of each layer with what they were unpacked from. " +
     "It runs beside a daemon and changes nothing, but for --repair.",
   ],
   flags: [
+    {
+      name: "host",
+      boolean: true,
+      doc: "tell what this node has and lacks, with the remedy; takes only --json beside it",
+    },
     {
       name: "age",
       aliases: ["a"],
@@ -48,7 +53,7 @@ const CHECK: CommandSpec = {
     { name: "wipe", aliases: ["w"], boolean: true, doc: "accepted for CRI-O's sake, and refused" },
     JSON_FLAG,
   ],
-  exits: [[3, "something is damaged or left over"]],
+  exits: [[1, "with --host: something is missing that pods need"], [3, "something is damaged or left over"]],
 };
 
 const WIPE: CommandSpec = {
