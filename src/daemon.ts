@@ -39,8 +39,8 @@ import { RecordLockFile } from "./linux/record_lock.ts";
 import { burstCommand } from "./linux/self.ts";
 import { adoptOrphans } from "./linux/spawn.ts";
 import { openLibraries } from "./linux/warm_up.ts";
-import { type DaemonObserver, Metrics, noMetrics } from "./metrics/metrics.ts";
-import { serveMetrics } from "./metrics/server.ts";
+import type { DaemonObserver } from "./metrics/metrics.ts";
+import { openMetrics } from "./open_metrics.ts";
 import { HostPorts } from "./network/host_ports/host_ports.ts";
 import { PodNetwork } from "./network/pod_network.ts";
 import { OciHooks } from "./oci/hooks/hooks.ts";
@@ -448,17 +448,6 @@ function collectGarbage(pods: Pods, { log, signal }: { log: Logger; signal: Abor
   collect().catch((error) => {
     if (!signal.aborted) log.warn(`network garbage collection failed: ${messageOf(error)}`);
   });
-}
-
-async function openMetrics(
-  config: Config,
-  { stack, log }: { stack: AsyncDisposableStack; log: Logger },
-): Promise<DaemonObserver> {
-  const { enableMetrics, metricsCollectors, metricsHost, metricsPort, metricsSocket } = config.metrics;
-  if (!enableMetrics) return noMetrics;
-  const metrics = await Metrics.create({ collectors: metricsCollectors });
-  stack.use(await serveMetrics({ host: metricsHost, port: metricsPort, socket: metricsSocket }, { metrics, log }));
-  return metrics;
 }
 
 /** Gives freed memory back to the system once a burst of requests is over. */

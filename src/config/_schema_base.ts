@@ -82,7 +82,7 @@ export const API = {
   }),
   tlsMinVersion: text("tls_min_version", "VersionTLS12", {
     check: oneOf("VersionTLS12", "VersionTLS13"),
-    doc: "Lowest TLS version of the streaming server: VersionTLS12 or VersionTLS13.",
+    doc: "Lowest TLS version of the streaming and the metrics server: VersionTLS12 or VersionTLS13.",
   }),
   tlsCipherSuites: list("tls_cipher_suites", [], {
     built: false,
@@ -158,8 +158,11 @@ export const METRICS = {
     check: absoluteOrEmpty,
     doc: "A unix socket that serves metrics as well.",
   }),
-  metricsCert: text("metrics_cert", "", { built: false, doc: "Certificate file of the metrics server." }),
-  metricsKey: text("metrics_key", "", { built: false, doc: "Key file of the metrics server." }),
+  metricsCert: text("metrics_cert", "", {
+    doc:
+      "Certificate file of the metrics server, read again when it changes. Where this and the key are missing, a\nself-signed pair is made.",
+  }),
+  metricsKey: text("metrics_key", "", { doc: "Key file of the metrics server. Empty: plain HTTP." }),
 };
 
 /** `[crio.tracing]`. */

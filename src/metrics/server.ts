@@ -1,3 +1,5 @@
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import type { Logger } from "../base/logger.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -8,6 +10,14 @@ export interface MetricsServerOptions {
   readonly port: number;
   /** A unix socket that serves the same; empty: none. A file that is there is replaced. */
   readonly socket: string;
+  /** Absent: plain HTTP. The socket never speaks TLS. */
+  readonly tls?: TlsSource;
+}
+
+/** Certificate and key of the server, as node:https takes them; they may change. */
+export interface TlsSource {
+  settings(): object;
+  watch(apply: (settings: object) => void): void;
 }
 
 /** A running metrics endpoint; disposing closes it. */
@@ -28,7 +38,10 @@ export async function serveMetrics(
   await using servers = new AsyncDisposableStack();
   const handler = (request: Request): Promise<Response> => answer(request, deps);
   const onListen = (): void => {};
-  const tcp = servers.use(Deno.serve({ hostname: options.host, port: options.port, onListen, handler }));
+  const { host: hostname, port: wanted, tls } = options;
+  const port = tls === undefined
+    ? servers.use(Deno.serve({ hostname, port: wanted, onListen, handler })).addr.port
+    : await serveTls({ hostname, port: wanted, tls }, { handler, servers });
   if (options.socket !== "") {
     await Deno.remove(options.socket).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
@@ -36,9 +49,36 @@ export async function serveMetrics(
     servers.use(Deno.serve({ path: options.socket, onListen, handler }));
     await Deno.chmod(options.socket, 0o660);
   }
-  deps.log.info("Serving metrics", { address: `${options.host}:${tcp.addr.port}`, socket: options.socket });
+  deps.log.info("Serving metrics", { address: `${hostname}:${port}`, socket: options.socket, tls: tls !== undefined });
   const open = servers.move();
-  return { port: tcp.addr.port, [Symbol.asyncDispose]: () => open.disposeAsync() };
+  return { port, [Symbol.asyncDispose]: () => open.disposeAsync() };
+}
+
+/** By node:https, which knows a lowest version of TLS and takes new certificates while it runs. Gives the port. */
+async function serveTls(
+  options: { readonly hostname: string; readonly port: number; readonly tls: TlsSource },
+  { handler, servers }: { handler: (request: Request) => Promise<Response>; servers: AsyncDisposableStack },
+): Promise<number> {
+  const { createServer } = await import("node:https");
+  const reply = (request: IncomingMessage, response: ServerResponse): void => {
+    handler(new Request(`https://crio${request.url ?? "/"}`, { method: request.method ?? "GET" })).then(
+      async (answer) => {
+        response.writeHead(answer.status, Object.fromEntries(answer.headers));
+        response.end(request.method === "HEAD" ? undefined : await answer.text());
+      },
+    );
+  };
+  const server = createServer(options.tls.settings(), reply) as Server & { setSecureContext(settings: object): void };
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", reject);
+  server.listen({ port: options.port, host: options.hostname }, resolve);
+  await promise;
+  servers.defer(() => {
+    server.closeAllConnections();
+    return new Promise((closed) => server.close(() => closed()));
+  });
+  options.tls.watch((settings) => server.setSecureContext(settings));
+  return (server.address() as AddressInfo).port;
 }
 
 async function answer(

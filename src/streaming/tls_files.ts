@@ -10,7 +10,11 @@ export interface TlsOptions {
   readonly minVersion?: "TLSv1.2" | "TLSv1.3";
   /** Names of cipher suites for TLS 1.2; empty: the platform's. */
   readonly cipherSuites?: readonly string[];
+  /** Whose files they are, and how its options begin, for messages. Default: those of the streaming server. */
+  readonly server?: { readonly name: string; readonly options: string };
 }
+
+const STREAMING = { name: "streaming", options: "stream_tls_" };
 
 /** What node:https takes. */
 export interface TlsSettings {
@@ -74,18 +78,19 @@ export class TlsFiles implements Disposable {
       if (JSON.stringify(settings) === JSON.stringify(this.#settings)) return;
       apply(settings);
       this.#settings = settings;
-      this.log.info("TLS files of the streaming server have been read again");
+      this.log.info(`TLS files of the ${(this.options.server ?? STREAMING).name} server have been read again`);
     }).catch((error) => this.log.error(`new TLS files are not used: ${messageOf(error)}`));
   }
 }
 
 async function read(options: TlsOptions): Promise<TlsSettings> {
   const { certFile, keyFile, caFile, minVersion = "TLSv1.2", cipherSuites = [] } = options;
-  const [cert, key] = await Promise.all([contents(certFile, "stream_tls_cert"), contents(keyFile, "stream_tls_key")]);
+  const prefix = (options.server ?? STREAMING).options;
+  const [cert, key] = await Promise.all([contents(certFile, `${prefix}cert`), contents(keyFile, `${prefix}key`)]);
   const ciphers = cipherSuites.length === 0 ? {} : { ciphers: cipherSuites.join(":") };
   const plain = { cert, key, minVersion, ...ciphers };
   if (caFile === "") return plain;
-  return { ...plain, ca: await contents(caFile, "stream_tls_ca"), requestCert: true, rejectUnauthorized: true };
+  return { ...plain, ca: await contents(caFile, `${prefix}ca`), requestCert: true, rejectUnauthorized: true };
 }
 
 async function contents(path: string, option: string): Promise<string> {

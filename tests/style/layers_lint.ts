@@ -40,6 +40,7 @@ export const RANK: Readonly<Record<string, number>> = {
   "clean_shutdown.ts": 7,
   "storage_repair.ts": 7,
   "open_images.ts": 7,
+  "open_metrics.ts": 7,
   "version_files.ts": 7,
   "wipe.ts": 7.1,
   "wipe_root.ts": 7,
