@@ -1,4 +1,4 @@
-import { FailedPreconditionError, UnimplementedError } from "../base/errors.ts";
+import { DataLossError, FailedPreconditionError } from "../base/errors.ts";
 import { buildConfig } from "../config/build.ts";
 import { parseDurationMs } from "../config/option.ts";
 import type { Config } from "../config/schema.ts";
@@ -11,11 +11,12 @@ import { checkStore } from "../storage/check.ts";
 import type { CheckReport, CheckScope, ProblemSubject, RepairReport } from "../storage/check_types.ts";
 import { Store } from "../storage/store.ts";
 import type { StoreOptions } from "../storage/types.ts";
+import { wipeGraphRoot } from "../wipe_root.ts";
 import { print, printError } from "./_output.ts";
 import { flagsOf } from "./commands.ts";
 import { isSet, lastValue, type ParsedFlags, parseFlags, UsageError } from "./flags.ts";
 
-const USAGE = "usage: crio check [--quick] [--age 24h] [--repair [--force]] [--json]";
+const USAGE = "usage: crio check [--quick] [--age 24h] [--repair [--force] [--wipe]] [--json]";
 /** Exit code when something is damaged or left over, and was not repaired. */
 const EXIT_DAMAGED = 3;
 const COUNTED: readonly ProblemSubject[] = ["layer", "read-only layer", "image", "read-only image", "container"];
@@ -31,7 +32,10 @@ export async function checkCommand(values: ConfigValues, args: readonly string[]
   const startMs = performance.now();
   const report = await checkStore(options, scope);
   const repaired = isSet(parsed, "repair") && report.problems.length > 0
-    ? await repairStore({ config, options, report, scope }, isSet(parsed, "force"))
+    ? await repairOrWipe({ config, options, report, scope }, {
+      removeContainers: isSet(parsed, "force"),
+      wipe: isSet(parsed, "wipe"),
+    })
     : undefined;
   const elapsedMs = Math.round(performance.now() - startMs);
   const outcome: Outcome = {
@@ -56,10 +60,8 @@ async function hostOnly(values: ConfigValues, parsed: ParsedFlags): Promise<numb
 
 function scopeOf(parsed: ParsedFlags): CheckScope {
   if (parsed.rest.length > 0) throw new UsageError(`check takes no argument, got ${parsed.rest.join(" ")}; ${USAGE}`);
-  if (isSet(parsed, "wipe")) {
-    throw new UnimplementedError(
-      "check --wipe is not in this version: `crio check --repair --force` removes what is damaged and nothing else",
-    );
+  if (isSet(parsed, "wipe") && !isSet(parsed, "repair")) {
+    throw new UsageError(`--wipe is for a --repair that fails; \`crio wipe\` is the command; ${USAGE}`);
   }
   const age = lastValue(parsed, "age") ?? "24h";
   const unreferencedAgeMs = parseDurationMs(age);
@@ -82,17 +84,35 @@ interface Outcome {
   readonly elapsedMs: number;
 }
 
-async function repairStore(
-  work: {
-    readonly config: Config;
-    readonly options: StoreOptions;
-    readonly report: CheckReport;
-    readonly scope: CheckScope;
-  },
-  removeContainers: boolean,
+interface RepairWork {
+  readonly config: Config;
+  readonly options: StoreOptions;
+  readonly report: CheckReport;
+  readonly scope: CheckScope;
+}
+
+/** As CRI-O has it: a repair that leaves something undone makes way for an empty store, where that is asked for. */
+async function repairOrWipe(
+  work: RepairWork,
+  { removeContainers, wipe }: { readonly removeContainers: boolean; readonly wipe: boolean },
 ): Promise<Repaired> {
-  const { config, options, report, scope } = work;
-  using _lock = await excludeDaemon(`${config.crio.root}/crio`);
+  const { options, report } = work;
+  using _lock = await excludeDaemon(`${work.config.crio.root}/crio`);
+  let repaired: Repaired;
+  try {
+    repaired = await repairStore(work, removeContainers);
+  } catch (error) {
+    // Records that cannot be read stop everything else.
+    if (!wipe || !(error instanceof DataLossError)) throw error;
+    repaired = { done: [], failed: [error.message], left: report };
+  }
+  if (!wipe || repaired.failed.length === 0) return repaired;
+  await wipeGraphRoot(options.graphRoot);
+  const done = [...repaired.done, `removed everything in ${options.graphRoot}`];
+  return { done, failed: [], left: await checkStore(options) };
+}
+
+async function repairStore({ options, report, scope }: RepairWork, removeContainers: boolean): Promise<Repaired> {
   await using store = await Store.open(options);
   const { done, failed } = await store.repair(report, { removeContainers });
   await store.settle();

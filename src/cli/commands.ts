@@ -50,7 +50,12 @@ const CHECK: CommandSpec = {
     { name: "quick", aliases: ["q"], boolean: true, doc: "read no files of layers" },
     { name: "repair", aliases: ["r"], boolean: true, doc: "remove damaged images and layers, and nothing else" },
     { name: "force", aliases: ["f"], boolean: true, doc: "with --repair: damaged containers too" },
-    { name: "wipe", aliases: ["w"], boolean: true, doc: "accepted for CRI-O's sake, and refused" },
+    {
+      name: "wipe",
+      aliases: ["w"],
+      boolean: true,
+      doc: "with --repair, where that fails: remove everything below root",
+    },
     JSON_FLAG,
   ],
   exits: [[1, "with --host: something is missing that pods need"], [3, "something is damaged or left over"]],

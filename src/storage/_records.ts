@@ -222,7 +222,7 @@ function isPlainId(id: string): boolean {
 
 function damaged(path: string, why: string, cause?: unknown): DataLossError {
   return new DataLossError(
-    `store file ${path} is damaged: ${why}; restore it from a backup, or remove all images with \`crio wipe --force\``,
+    `store file ${path} is damaged: ${why}; restore it from a backup, or empty the store with \`crio check --repair --wipe\``,
     { cause },
   );
 }

@@ -99,6 +99,26 @@ Deno.test("crio check keeps a damaged container without --force, and removes it 
   });
 });
 
+Deno.test("crio check --repair --wipe empties a store that cannot be repaired, unless something is mounted there", async () => {
+  await withRoots(async (roots) => {
+    await skopeoInto(roots, await makeImage(roots.directory, [{ a: "1" }]), GOOD);
+    const mounted = await podman(roots, "image", "mount", GOOD);
+    await Deno.writeTextFile(`${roots.graphRoot}/overlay-images/images.json`, "[{");
+    const plain = await check(roots, ["--repair"]);
+    assert.equal(plain.code, 1);
+    assert.match(plain.err, /images\.json is damaged/);
+    const refused = await check(roots, ["--repair", "--wipe"]);
+    assert.equal(refused.code, 1);
+    assert.match(refused.err, /1 file systems are mounted below it/);
+    assert.equal(await Deno.readTextFile(`${mounted}/a`), "1");
+    await tool(["umount", mounted]);
+    const wiped = await check(roots, ["--repair", "--wipe"]);
+    assert.equal(wiped.code, 0, wiped.err);
+    assert.match(wiped.out, /removed everything in .*\nthe store is sound now\n$/);
+    assert.deepEqual(await Array.fromAsync(Deno.readDir(roots.graphRoot)), []);
+  });
+});
+
 Deno.test("crio check tells damage in a read-only store and does not touch it", async () => {
   await withRoots(async (share) => {
     await skopeoInto(share, await makeImage(share.directory, [{ a: "1" }]), GOOD);
@@ -125,6 +145,6 @@ Deno.test("crio check repairs nothing below a daemon, and takes no nonsense", as
     assert.equal(code, 1);
     assert.match(err, /a crio daemon uses this store .*: stop it, containers keep running, and repair then/);
     assert.equal((await check(roots, ["--age", "soon"])).code, 2);
-    assert.match((await check(roots, ["--wipe"])).err, /--wipe is not in this version/);
+    assert.match((await check(roots, ["--wipe"])).err, /--wipe is for a --repair that fails/);
   });
 });
