@@ -46,7 +46,8 @@ const DIGESTS = [
   "md5:0",
   "sha256:../../x",
 ] as const;
-const WORDS: Vocabulary = {
+/** What stands in such documents. */
+export const MANIFEST_WORDS: Vocabulary = {
   keys: [
     ...([
       "schemaVersion",
@@ -138,7 +139,7 @@ export function anyImage(random: Random): Served {
 
 function changed(tree: Tree, random: Random): string {
   const changes = random.pick([0, 0, 0, 1, 1, 2, 4]);
-  const text = printJson(mutateTree(tree, random, { ...WORDS, changes }), random);
+  const text = printJson(mutateTree(tree, random, { ...MANIFEST_WORDS, changes }), random);
   return random.chance(0.06)
     ? mutateText(text, random, ['"', "{", "]", ",", "\\u0000", "\ufeff", "1e9999", "\n"])
     : text;

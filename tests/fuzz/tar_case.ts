@@ -7,8 +7,16 @@ import { anyEntry, anyField, anyName, anyPax, anyTarget, entry, type Piece, plot
 
 /** The blob of one case. */
 export function layerBlob(random: Random, place: string): Bytes {
-  let pieces = saneLayer(random);
-  const changes = random.below(7);
+  return packedArchive(saneLayer(random), { random, place, changes: random.below(7) });
+}
+
+/** An archive of these pieces, with some of them changed, finished and packed in some way. */
+export function packedArchive(
+  sane: readonly Piece[],
+  options: { readonly random: Random; readonly place: string; readonly changes: number },
+): Bytes {
+  const { random, place, changes } = options;
+  let pieces = [...sane];
   for (let i = 0; i < changes; i++) pieces = changed(pieces, random, place);
   return pack(finished(joined(...pieces.map(written)), random), random);
 }

@@ -22,6 +22,9 @@ export interface FuzzSession extends AsyncDisposable {
   check(): Promise<void>;
 }
 
+/** What an answer of the CRI, an event and a line of the log can take: a path of 4,096 bytes and more, but no document. */
+const MAX_MESSAGE_CHARS = 8192;
+
 /** Something that must not happen has happened. */
 export class Fault extends Error {
   override readonly name = "Fault";
@@ -36,7 +39,10 @@ export class Fault extends Error {
 export function requireTyped(thrown: unknown): PodError {
   if (thrown instanceof Fault) throw thrown;
   const error = firstFailure(thrown);
-  if (error instanceof PodError && error.kind !== "internal") return error;
+  if (error instanceof PodError && error.kind !== "internal") {
+    if (error.message.length <= MAX_MESSAGE_CHARS) return error;
+    throw new Fault(`an error of ${error.message.length} characters: ${error.message.slice(0, 300)}`);
+  }
   const stack = error instanceof Error ? error.stack ?? "" : "";
   throw new Fault(`not one of our errors for bad input: ${String(error)}\n${stack}`, { cause: error });
 }

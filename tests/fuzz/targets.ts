@@ -1,3 +1,4 @@
+import { ARCHIVE } from "./archive_target.ts";
 import { BROKEN } from "./broken_target.ts";
 import { MANIFEST } from "./manifest_target.ts";
 import { POLICY } from "./policy_target.ts";
@@ -13,6 +14,7 @@ export const MIN_PAST_SHARE = 0.3;
 export const TARGETS: readonly { readonly target: FuzzTarget; readonly share: number }[] = [
   { target: TAR, share: 0.3 },
   { target: MANIFEST, share: 0.15 },
+  { target: ARCHIVE, share: 0.1 },
   { target: REFERENCE, share: 0.2 },
   { target: REGISTRIES, share: 0.2 },
   { target: POLICY, share: 0.15 },
