@@ -40,6 +40,14 @@ export interface LoadedImage {
   layer(layer: Descriptor): Promise<ByteReader>;
 }
 
+const MAX_RATIO = 200;
+const ALWAYS_ALLOWED_BYTES = 1024 ** 3;
+
+/** What so many stored bytes may unpack to: 200 times as much, and always 1 GiB. Images take two to five times. */
+export function maxUnpackedBytes(sizeBytes: number, alwaysAllowedBytes: number = ALWAYS_ALLOWED_BYTES): number {
+  return Math.max(alwaysAllowedBytes, sizeBytes * MAX_RATIO);
+}
+
 /** An image has to be one of so many. */
 export const MAX_IMAGES = 1000;
 

@@ -5,7 +5,7 @@ import type { ByteReader } from "../distribution/transport.ts";
 import { type Descriptor, isObject } from "../manifest/documents.ts";
 import { parseConfigSummary } from "../manifest/image_config.ts";
 import { decompress } from "../pull/decompress.ts";
-import { type ArchivedImage, fullName, type LoadedImage, MAX_IMAGES } from "./archived_image.ts";
+import { type ArchivedImage, fullName, type LoadedImage, MAX_IMAGES, maxUnpackedBytes } from "./archived_image.ts";
 import { type FileTree, readDocument, type StoredFile } from "./file_tree.ts";
 
 const MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json";
@@ -60,12 +60,12 @@ async function load(tree: FileTree, entry: Entry): Promise<LoadedImage> {
     throw new DataLossError(`the configuration ${entry.config} has the digest ${digest}`);
   }
   const { diffIds } = parseConfigSummary(config, entry.layers.length);
-  const files = await Promise.all(entry.layers.map((name) => layerFile(tree, name)));
+  const files = await layerFiles(tree, entry.layers);
   const layers: Descriptor[] = [];
-  for (const [i, file] of files.entries()) {
-    const diffId = diffIds[i];
-    if (diffId === undefined) break;
-    layers.push({ mediaType: LAYER_TYPE, digest: diffId, sizeBytes: await plainSize(file), urls: [] });
+  for (const [i, name] of entry.layers.entries()) {
+    const [diffId, sizeBytes] = [diffIds[i], files.get(name)?.plainBytes];
+    if (diffId === undefined || sizeBytes === undefined) break;
+    layers.push({ mediaType: LAYER_TYPE, digest: diffId, sizeBytes, urls: [] });
   }
   const document = {
     schemaVersion: 2,
@@ -80,11 +80,26 @@ async function load(tree: FileTree, entry: Entry): Promise<LoadedImage> {
     config,
     layers,
     layer: async ({ digest }) => {
-      const file = files[layers.findIndex((layer) => layer.digest === digest)];
+      const file = files.get(entry.layers[layers.findIndex((layer) => layer.digest === digest)] ?? "")?.file;
       if (file === undefined) throw new DataLossError(`layer ${digest} is missing`);
       return await plainReader(file);
     },
   };
+}
+
+interface LayerFile {
+  readonly file: StoredFile;
+  readonly plainBytes: number;
+}
+
+/** Each once: an image may name one file five hundred times, and a compressed one has to be read to know its size. */
+async function layerFiles(tree: FileTree, names: readonly string[]): Promise<ReadonlyMap<string, LayerFile>> {
+  const found = new Map<string, LayerFile>();
+  for (const name of new Set(names)) {
+    const file = await layerFile(tree, name);
+    found.set(name, { file, plainBytes: await plainSize(file, name) });
+  }
+  return found;
 }
 
 async function layerFile(tree: FileTree, name: string): Promise<StoredFile> {
@@ -111,14 +126,22 @@ async function plainReader(file: StoredFile): Promise<ByteReader> {
   };
 }
 
-async function plainSize(file: StoredFile): Promise<number> {
+async function plainSize(file: StoredFile, name: string): Promise<number> {
   await using source = file.read();
   const { compression, bytes } = await decompress(source);
   if (compression === "none") {
     await bytes.return();
     return file.sizeBytes;
   }
+  const limit = maxUnpackedBytes(file.sizeBytes);
   let size = 0;
-  for await (const piece of bytes) size += piece.length;
+  for await (const piece of bytes) {
+    size += piece.length;
+    if (size > limit) {
+      throw new InvalidArgumentError(
+        `the layer ${JSON.stringify(name.slice(0, 200))} has ${file.sizeBytes} bytes and unpacks to more than ${limit}`,
+      );
+    }
+  }
   return size;
 }

@@ -12,7 +12,7 @@ import { CountedReader, pullLayer } from "../pull/layer.ts";
 import type { SourcedLayer } from "../pull/layer_sources.ts";
 import type { FromProcess, LayerResult, OpenRequest } from "../pull/protocol.ts";
 import { describeFailure } from "../pull/resolve.ts";
-import type { LoadedImage } from "./archived_image.ts";
+import { type LoadedImage, maxUnpackedBytes } from "./archived_image.ts";
 import { type OpenArchive, openArchive } from "./open_archive.ts";
 
 interface Opened {
@@ -76,20 +76,16 @@ export class OpenArchives implements Disposable {
   }
 }
 
-/** A layer may unpack to so many times its size in the archive, and always to 1 GiB: images take two to five times. */
-const MAX_RATIO = 200;
-const ALWAYS_ALLOWED_BYTES = 1024 ** 3;
-
 /** One layer of an archive. @throws as pullLayer; InvalidArgumentError for one that unpacks to far too much */
 export async function layerFromArchive(
   image: LoadedImage,
   job: Omit<SourcedLayer, "attempts"> & { readonly layer: Descriptor; readonly alwaysAllowedBytes?: number },
 ): Promise<LayerResult> {
-  const { layer, target, diffId, downloading, unpacking, alwaysAllowedBytes = ALWAYS_ALLOWED_BYTES } = job;
+  const { layer, target, diffId, downloading, unpacking, alwaysAllowedBytes } = job;
   if (diffId === undefined || !("directory" in target)) throw new DataLossError(`there is no layer ${target.index}`);
   const counted = new CountedReader(await image.layer(layer), downloading);
   const source = target.key === undefined ? counted : new DecryptingReader(counted, target.key);
-  const limit = Math.max(alwaysAllowedBytes, layer.sizeBytes * MAX_RATIO);
+  const limit = maxUnpackedBytes(layer.sizeBytes, alwaysAllowedBytes);
   let unpacked = 0;
   const bounded = (bytes: number): void => {
     unpacked += bytes;

@@ -6,6 +6,7 @@ import { decompress } from "../pull/decompress.ts";
 import type { TarEntry } from "../unpack/entry.ts";
 import { LayerError, textOfName } from "../unpack/layer_error.ts";
 import { TarReader, type TarSink } from "../unpack/tar_reader.ts";
+import { maxUnpackedBytes } from "./archived_image.ts";
 import { FilePart, type FileTree, type StoredFile } from "./file_tree.ts";
 
 /** Image archives have a few files for each layer. */
@@ -16,9 +17,6 @@ const MAX_NAME_BYTES = 4096;
 const MAX_LINKS = 8;
 /** Read at a time while headers are looked for. */
 const HEADER_READ_BYTES = 64 * 1024;
-/** What an archive may unpack to: images take two to five times their compressed size. */
-const MAX_RATIO = 200;
-const ALWAYS_ALLOWED_BYTES = 1024 ** 3;
 
 export interface TarTreeOptions {
   /** Where a compressed archive is unpacked to a file without a name. */
@@ -88,7 +86,7 @@ function cleaned(name: string): string | undefined {
 /** The plain archive in a file of its own; undefined when it is plain already. */
 async function decompressed(file: HeldFile, options: TarTreeOptions): Promise<HeldFile | undefined> {
   const { scratchDirectory, signal } = options;
-  const maxBytes = options.maxBytes ?? Math.max(ALWAYS_ALLOWED_BYTES, file.sizeBytes * MAX_RATIO);
+  const maxBytes = options.maxBytes ?? maxUnpackedBytes(file.sizeBytes);
   await using source = new FilePart(file).read();
   const { compression, bytes } = await decompress(source);
   if (compression === "none") {

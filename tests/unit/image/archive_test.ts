@@ -1,4 +1,5 @@
-import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { cpuUsage } from "node:process";
 import { gzipSync } from "node:zlib";
 import { fullName } from "../../../src/image/archive/archived_image.ts";
 import { layerFromArchive } from "../../../src/image/archive/open_archives.ts";
@@ -267,6 +268,25 @@ Deno.test("an archive that unpacks to far too much is refused before it has fill
   const bomb = gzipSync(buildTar([...layout(), { name: "zeros", body: new Uint8Array(3_000_000) }]));
   await rejects(load(bomb, { maxBytes: 1_000_000 }), /unpacks to more than 1000000: unpack it yourself/);
   equal((await load(bomb, { maxBytes: 10_000_000 })).length, 1);
+});
+
+Deno.test("a compressed layer that an image names four hundred times is read once to know its size", async () => {
+  const times = 400;
+  const layer = gzipSync(new Uint8Array(64 << 20));
+  const config = { rootfs: { type: "layers", diff_ids: Array(times).fill(sha256(layer)) } };
+  const archive = docker({ Config: "c", Layers: Array(times).fill("big") }, [
+    { name: "c", body: JSON.stringify(config) },
+    { name: "big", body: new Uint8Array(layer) },
+  ]);
+  const before = cpuUsage();
+  await withDirectory(async (directory) => {
+    await Deno.writeFile(`${directory}/a.tar`, buildTar(archive));
+    using open = await openArchive({ path: `${directory}/a.tar` }, { scratchDirectory: directory, signal });
+    const image = await open.images[0]?.load(await hostPlatform());
+    deepEqual([image?.layers.length, image?.layers.at(-1)?.sizeBytes], [times, 64 << 20]);
+  });
+  const { user, system } = cpuUsage(before);
+  ok(user + system < 3_000_000, `${user} us and ${system} us`);
 });
 
 Deno.test("TarTree has limits for entries and their names", async () => {
