@@ -2,6 +2,7 @@ import { FailedPreconditionError } from "../../base/errors.ts";
 import type { Descriptor, Platform } from "./documents.ts";
 
 const MAX_SHOWN = 12;
+const MAX_SHOWN_CHARS = 60;
 /** Enough of /proc/cpuinfo for the first processor's flags. */
 const CPUINFO_BYTES = 8192;
 
@@ -84,7 +85,7 @@ async function cpuInfo(): Promise<string> {
 function platformList(manifests: readonly Descriptor[]): string {
   const names = manifests.flatMap(({ platform }) =>
     // Attestations are listed as unknown/unknown.
-    platform === undefined || platform.os === "unknown" ? [] : [describe(platform)]
+    platform === undefined || platform.os === "unknown" ? [] : [describe(platform).slice(0, MAX_SHOWN_CHARS)]
   );
   const unique = [...new Set(names)];
   return unique.length > MAX_SHOWN ? `${unique.slice(0, MAX_SHOWN).join(", ")}, …` : unique.join(", ");

@@ -204,3 +204,14 @@ Deno.test("amd64Variant() is the highest level whose features are all there", ()
   equal(amd64Variant(`${v3} avx512f avx512bw avx512cd avx512dq avx512vl`), "v4");
   equal(amd64Variant(""), "");
 });
+
+Deno.test("choosePlatform() names the platforms that there are, but not at any length", () => {
+  const platforms = ["arm64", "x".repeat(1_000_000)].map((architecture) => ({ os: "linux", architecture }));
+  const manifests = platforms.map((platform) => ({ ...LAYER, platform }));
+  const index = parseManifest(json({ schemaVersion: 2, manifests }), OCI_INDEX);
+  if (index.kind !== "index") throw new Error(index.kind);
+  throws(
+    () => choosePlatform(index.manifests, { os: "linux", architecture: "amd64", variant: "" }),
+    (error: Error) => /it has linux\/arm64, linux\/x{50,60}$/.test(error.message),
+  );
+});
