@@ -28,7 +28,8 @@ const inLayout: BlobName = ({ digest }) => `blobs/${digest.split(":", 1)[0]}/${d
 export async function ociImages(tree: FileTree): Promise<readonly ArchivedImage[]> {
   const { imageLayoutVersion } = jsonObject(await readDocument(tree, "oci-layout"), "oci-layout");
   if (imageLayoutVersion !== "1.0.0") {
-    throw new UnimplementedError(`the layout has version ${JSON.stringify(imageLayoutVersion)}, known is 1.0.0`);
+    const shown = JSON.stringify(imageLayoutVersion)?.slice(0, 80);
+    throw new UnimplementedError(`the layout has version ${shown}, known is 1.0.0`);
   }
   const index = parseManifest(await readDocument(tree, "index.json"), "");
   if (index.kind !== "index") throw new DataLossError("index.json is no index");

@@ -236,6 +236,13 @@ const HOSTILE: Readonly<Record<string, readonly [() => readonly TarEntry[] | Uin
       layout().map((entry) => entry.name === "oci-layout" ? { ...entry, body: `{"imageLayoutVersion":"9"}` } : entry),
     /version "9"/,
   ],
+  "a layout whose version is a document": [
+    () =>
+      layout().map((entry) =>
+        entry.name === "oci-layout" ? { ...entry, body: `{"imageLayoutVersion":"${"9".repeat(50_000)}"}` } : entry
+      ),
+    /^.{0,300}$/,
+  ],
   "a manifest.json with a layer for each diff ID but one": [
     () => docker({ Layers: [] }),
     /1 diff IDs where the manifest has 0/,
