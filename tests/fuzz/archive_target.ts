@@ -1,5 +1,6 @@
 /** Files with images: opened and read to the last layer, or refused; nothing of them is left beside the file. */
 import { openArchive } from "../../src/image/archive/open_archive.ts";
+import { TarTree } from "../../src/image/archive/tar_tree.ts";
 import type { LoadedImage } from "../../src/image/archive/archived_image.ts";
 import { digestOf } from "../../src/image/distribution/repository.ts";
 import { parseConfigSummary } from "../../src/image/manifest/image_config.ts";
@@ -39,19 +40,20 @@ class ArchiveSession implements FuzzSession {
   async run(input: Bytes): Promise<Reached> {
     const path = `${this.place}/archive`;
     await Deno.writeFile(path, input);
+    const reached = await this.#read(path);
+    const names = [...Deno.readDirSync(this.place)].map(({ name }) => name).join();
+    if (names !== "archive") throw new Fault(`beside the archive: ${names}`);
+    return reached;
+  }
+
+  async #read(path: string): Promise<Reached> {
     const { signal } = new AbortController();
+    using archive = await refusable(() => openArchive({ path }, { scratchDirectory: this.place, signal }));
+    if (archive === undefined) return await isTar(path, this.place) ? "past" : "refused";
     let images = 0;
-    try {
-      using archive = await refusable(() => openArchive({ path }, { scratchDirectory: this.place, signal }));
-      if (archive === undefined) return "refused";
-      for (const image of archive.images.slice(0, MAX_IMAGES)) {
-        const loaded = await refusable(() => image.load(PLATFORM));
-        if (loaded !== undefined && await requireImage(loaded)) images += 1;
-      }
-    } finally {
-      const names = [...Deno.readDirSync(this.place)].map(({ name }) => name).join();
-      await Deno.remove(path);
-      if (names !== "archive") throw new Fault(`beside the archive: ${names}`);
+    for (const image of archive.images.slice(0, MAX_IMAGES)) {
+      const loaded = await refusable(() => image.load(PLATFORM));
+      if (loaded !== undefined && await requireImage(loaded)) images += 1;
     }
     return images > 0 ? "accepted" : "past";
   }
@@ -63,6 +65,13 @@ class ArchiveSession implements FuzzSession {
   async [Symbol.asyncDispose](): Promise<void> {
     await Deno.remove(this.place, { recursive: true });
   }
+}
+
+/** Whether the first parser takes it. */
+async function isTar(path: string, scratchDirectory: string): Promise<boolean> {
+  const { signal } = new AbortController();
+  using tree = await refusable(() => TarTree.open(path, { scratchDirectory, signal }));
+  return tree !== undefined;
 }
 
 /** @returns whether all of its layers can be read */

@@ -21,6 +21,7 @@ const ODD_TEXTS = [
   "toString",
   "../../etc/passwd",
   "a".repeat(300),
+  "b".repeat(30_000),
   "ä\u0301".repeat(40),
   "NaN",
 ] as const;

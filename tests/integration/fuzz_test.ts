@@ -12,7 +12,7 @@ ZstdDecoder.open();
 
 /** The long run is `scripts/fuzz`; this one is the same every time. */
 const SEED = "every day";
-const CASES = { tar: 400, manifest: 250, reference: 2500, registries: 1500, policy: 2000 };
+const CASES = { tar: 400, manifest: 250, archive: 250, reference: 2500, registries: 1500, policy: 2000 };
 
 for (const [name, count] of Object.entries(CASES)) {
   Deno.test(`${count} hostile inputs break nothing: ${name}`, async () => {
