@@ -12,8 +12,8 @@ import { Images, type ImagesDeps, type ImagesOptions } from "./image/images.ts";
 export interface NodeImages extends ImagesWithArtifacts {
   /** Takes other patterns of images and artifacts that must stay. */
   pin(patterns: readonly string[]): void;
-  /** @throws InvalidArgumentError naming the file and the line or key of registries.conf */
-  checkRegistries(): Promise<void>;
+  /** Reads registries.conf and policy.json. @throws an error naming the file and the line or key that is wrong */
+  checkFiles(): Promise<void>;
 }
 
 /** @returns what the CRI sees; disposing closes the artifact stores' locks */
@@ -37,7 +37,10 @@ export async function openImages(
       images.pin(patterns);
       artifacts.pin(patterns);
     },
-    checkRegistries: () => images.checkRegistries(),
+    checkFiles: async (): Promise<void> => {
+      await images.checkRegistries();
+      await trust.checkPolicy();
+    },
     [Symbol.dispose]: (): void => artifacts[Symbol.dispose](),
   });
 }

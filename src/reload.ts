@@ -85,12 +85,12 @@ export function reloadClasses(classes: ResourceClasses, log: Logger): Prepare {
 /** What the images of a node do for a reload. */
 export interface LiveImages {
   pin(patterns: readonly string[]): void;
-  checkRegistries(): Promise<void>;
+  checkFiles(): Promise<void>;
 }
 
 export function reloadImages(images: LiveImages): Prepare {
   return async ({ image }, changed) => {
-    await images.checkRegistries();
+    await images.checkFiles();
     const { pauseImageAuthFile: file } = image;
     if (changed.has("crio.image.pause_image_auth_file") && file !== "") await Deno.stat(file).catch(absent);
     return () => images.pin([...image.pinnedImages, image.pauseImage]);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Churn } from "./harness/churn.ts";
 import { crioCommand } from "./harness/crio.ts";
 import { removeAllPods } from "./harness/pods.ts";
+import { until } from "./harness/tries.ts";
 import { HANDLER_ROWS } from "./reload/handler_rows.ts";
 import { type Row, ROWS } from "./reload/rows.ts";
 import { ReloadScene } from "./reload/scene.ts";
@@ -95,8 +96,12 @@ Deno.test("what is wrong changes nothing and is named; what needs a restart is l
   ] as const;
   for (const [text, reason] of bad) {
     await t.step(String(reason), async () => {
+      const place = (await Deno.readTextFile(scene.lab.daemon.logPath)).length;
       assert.match(await scene.reload(`${text}\n`), reason);
-      assert.match(scene.lab.daemon.logTail(5), /level=error msg="Unable to reload configuration: /);
+      const line = /level=error msg="Unable to reload configuration: /;
+      await until("the line in the log", async () => {
+        return line.test(await scene.logFrom(place)) ? "there" : undefined;
+      });
       assert.equal(await config(), good);
     });
   }
@@ -106,6 +111,13 @@ Deno.test("what is wrong changes nothing and is named; what needs a restart is l
     assert.match(await scene.reload('[crio.runtime]\nlog_level = "warn"\n'), /registries\.d\/wrong\.conf/);
     assert.equal(await config(), good);
     await Deno.remove(registries);
+  });
+  await t.step("policy.json", async () => {
+    const policy = await Deno.readTextFile(`${directory}/policy.json`);
+    await Deno.writeTextFile(`${directory}/policy.json`, '{"default":[{"type":"trustMe"}]}');
+    assert.match(await scene.reload('[crio.runtime]\nlog_level = "warn"\n'), /policy\.json.*trustMe/);
+    assert.equal(await config(), good);
+    await Deno.writeTextFile(`${directory}/policy.json`, policy);
   });
 
   await t.step("a state directory under which pods run", async () => {

@@ -85,6 +85,17 @@ export class ImageTrust {
     return await this.#load(own ?? policyFile ?? await systemPolicyFile(environment));
   }
 
+  /**
+   * Reads the policy of the node, so that a mistake shows before the next pull. One that is not there is no mistake yet.
+   *
+   * @throws FailedPreconditionError for a file that is wrong
+   */
+  async checkPolicy(): Promise<void> {
+    const { policyFile, environment } = this.settings;
+    const file = policyFile ?? await systemPolicyFile(environment).catch(() => undefined);
+    if (file !== undefined && await stampOf(file) !== "") await this.#load(file);
+  }
+
   /** What the pull process needs to know. */
   job(demand: TrustDemand | undefined): TrustJob {
     const { lookasideDirectory, environment } = this.settings;
