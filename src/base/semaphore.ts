@@ -41,6 +41,13 @@ export class Semaphore {
     return this.#permit();
   }
 
+  /** A place at once, or undefined. */
+  tryAcquire(): Disposable | undefined {
+    if (this.#free === 0) return undefined;
+    this.#free -= 1;
+    return this.#permit();
+  }
+
   #permit(): Disposable {
     let held = true;
     return {

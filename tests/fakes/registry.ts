@@ -254,7 +254,11 @@ export class FakeRegistry implements AsyncDisposable {
 
   #blobBytes(digest: string, request: HttpRequest): HttpReply {
     const bytes = this.#blobs.get(digest) ?? new Uint8Array();
-    const headers = { "content-type": "application/octet-stream", "docker-content-digest": digest };
+    const headers = {
+      "content-type": "application/octet-stream",
+      "docker-content-digest": digest,
+      ...(this.options.ranges === false ? {} : { "accept-ranges": "bytes" }),
+    };
     const range = this.options.ranges === false ? null : /^bytes=(\d+)-(\d*)$/.exec(request.headers.get("range") ?? "");
     if (range === null) return { status: 200, headers, body: bytes };
     const start = Number(range[1]);

@@ -3,6 +3,7 @@ import { sleep } from "../../base/clock.ts";
 import { type Digest, digestHex } from "../../base/ids.ts";
 import type { ExchangeResponse } from "./exchange.ts";
 import type { RegistryHost } from "./registry_host.ts";
+import { Pace, RangeWindow, WINDOW_POLICY, type WindowPolicy } from "./range_window.ts";
 import { RegistryError } from "./registry_error.ts";
 import { waitBefore } from "./retry.ts";
 import type { ByteReader } from "./transport.ts";
@@ -23,16 +24,21 @@ export interface BlobSource {
 export interface BlobReaderOptions {
   /** Ends the download for good. */
   readonly signal: AbortSignal;
+  /** When several requests are made at once. Default: {@link WINDOW_POLICY}. */
+  readonly window?: WindowPolicy;
   /** Told when a source has failed for good and the next one goes on; base is 0. */
   failed?(index: number, error: RegistryError): void;
 }
+
+type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Interruptions that one download survives in all; each single one is retried as the host's policy says. */
 const MAX_INTERRUPTIONS = 50;
 
 /**
  * The bytes of a blob, in order and checked: an interrupted download goes on where it stopped (Range), the size never
- * exceeds the descriptor's, and the read that would give the end throws unless the digest fits.
+ * exceeds the descriptor's, and the read that would give the end throws unless the digest fits. Where the connection is
+ * what limits, the rest comes by a {@link RangeWindow}.
  */
 export class BlobReader implements ByteReader {
   readonly #hash: Hash;
@@ -44,6 +50,12 @@ export class BlobReader implements ByteReader {
   #verified = false;
   #sourceIndex = 0;
   #lie: RegistryError | undefined;
+  #pace = new Pace();
+  /** Whether the source in use takes ranges, and it is still open whether a window is faster. */
+  #mayWindow = false;
+  #hadWindow = false;
+  /** Bytes a second of the one stream before the window that is open. */
+  #streamPace: number | undefined;
 
   /** @param sources where it can be had, best first; when one fails for good, the next goes on where it stopped */
   constructor(
@@ -76,9 +88,11 @@ export class BlobReader implements ByteReader {
       try {
         if (this.#received === this.descriptor.sizeBytes && this.#received > 0) return await this.#finish();
         this.#body ??= await this.#open();
-        const piece = await this.#body.read();
+        const body = this.#body;
+        const piece = await this.#pace.of(() => body.read());
         if (piece === undefined) return await this.#finish();
         this.#accept(piece);
+        if (this.#mayWindow) await this.#weigh();
         return piece;
       } catch (error) {
         await this.#waitOrThrow(error);
@@ -93,20 +107,15 @@ export class BlobReader implements ByteReader {
   }
 
   async #open(): Promise<ByteReader> {
-    const { host, repositoryPath, path = `/v2/${repositoryPath}/blobs/${this.descriptor.digest}` } = this.#source;
     const offset = this.#received;
-    const response = await host.send({
-      method: "GET",
-      path,
-      scope: `repository:${repositoryPath}:pull`,
-      headers: offset === 0 ? {} : { range: `bytes=${offset}-` },
-      signal: this.options.signal,
-      verifiedByDigest: true,
-    });
+    const response = await this.#request(offset === 0 ? undefined : `bytes=${offset}-`, this.options.signal);
     if (response.status !== 200 && !(response.status === 206 && offset > 0)) {
-      throw await host.failure(response, `download blob ${this.descriptor.digest}`);
+      throw await this.#source.host.failure(response, `download blob ${this.descriptor.digest}`);
     }
     const { body } = response;
+    this.#pace = new Pace();
+    this.#streamPace = undefined;
+    this.#mayWindow = !this.#hadWindow && this.#interruptions === 0 && response.header("accept-ranges") === "bytes";
     try {
       this.#checkLength(response, response.status === 206 ? offset : 0);
       // Without Range support the whole blob comes again: what is known already is read and dropped.
@@ -117,13 +126,72 @@ export class BlobReader implements ByteReader {
     }
   }
 
-  #checkLength(response: ExchangeResponse, offset: number): void {
+  /** Opens a window where that promises to be faster, and leaves one that is not. */
+  async #weigh(): Promise<void> {
+    const policy = this.options.window ?? WINDOW_POLICY;
+    const { segmentBytes, segments, afterMs, fastBytesPerSecond, gain } = policy;
+    const pace = this.#pace;
+    if (this.#streamPace !== undefined) {
+      if (pace.bytes < 2 * segments * segmentBytes) return;
+      this.#mayWindow = false;
+      // The next read goes on with one stream.
+      if (pace.bytesPerSecond < this.#streamPace * gain) await this[Symbol.asyncDispose]();
+      return;
+    }
+    const range = { from: this.#received, end: this.descriptor.sizeBytes };
+    if (pace.elapsedMs < afterMs || range.end - range.from < segments * segmentBytes) return;
+    if (!pace.isWaiting || pace.bytesPerSecond > fastBytesPerSecond) return;
+    const window = RangeWindow.open((part, signal) => this.#segment(part, signal), range, policy);
+    if (window === undefined) return;
+    await this[Symbol.asyncDispose]();
+    this.#body = window;
+    this.#hadWindow = true;
+    this.#streamPace = pace.bytesPerSecond;
+    this.#pace = new Pace();
+  }
+
+  async #segment(range: { readonly from: number; readonly end: number }, stop: AbortSignal): Promise<Bytes> {
+    const { from, end } = range;
+    const response = await this.#request(`bytes=${from}-${end - 1}`, AbortSignal.any([this.options.signal, stop]));
+    await using body = response.body;
+    if (response.status !== 206) throw this.#refused(`answers a range with status ${response.status}`);
+    this.#checkLength(response, from, end);
+    const bytes = new Uint8Array(end - from);
+    let filled = 0;
+    for (let piece = await body.read(); piece !== undefined; piece = await body.read()) {
+      if (filled + piece.length > bytes.length) throw this.#refused("gives more than the range that was asked for");
+      bytes.set(piece, filled);
+      filled += piece.length;
+    }
+    if (filled < bytes.length) throw this.#refused(`ended after ${from + filled} bytes`);
+    return bytes;
+  }
+
+  async #request(range: string | undefined, signal: AbortSignal): Promise<ExchangeResponse> {
+    const { host, repositoryPath, path = `/v2/${repositoryPath}/blobs/${this.descriptor.digest}` } = this.#source;
+    return await host.send({
+      method: "GET",
+      path,
+      scope: `repository:${repositoryPath}:pull`,
+      headers: range === undefined ? {} : { range },
+      signal,
+      verifiedByDigest: true,
+    });
+  }
+
+  /** One stream may still do it. */
+  #refused(reason: string): RegistryError {
+    const endpoint = this.#source.host.origin;
+    return new RegistryError(`${this.#name()} ${reason}`, { kind: "unavailable", retriable: true, endpoint });
+  }
+
+  #checkLength(response: ExchangeResponse, offset: number, end = this.descriptor.sizeBytes): void {
     if (response.status === 206) {
       const start = /^bytes (\d+)-/.exec(response.header("content-range") ?? "")?.[1];
       if (Number(start) !== offset) throw this.#wrong(`answers a range from ${offset} with one from ${start}`);
     }
     const length = response.header("content-length");
-    const wanted = this.descriptor.sizeBytes - offset;
+    const wanted = end - offset;
     if (length === undefined || response.header("content-encoding") !== undefined) return;
     if (Number(length) !== wanted) {
       throw this.#wrong(`has ${Number(length) + offset} bytes where the manifest says ${this.descriptor.sizeBytes}`);
@@ -142,9 +210,7 @@ export class BlobReader implements ByteReader {
   async #finish(): Promise<undefined> {
     if (this.#verified) return undefined;
     if (this.#received < this.descriptor.sizeBytes) {
-      const message = `${this.#name()} ended after ${this.#received} of ${this.descriptor.sizeBytes} bytes`;
-      const endpoint = this.#source.host.origin;
-      throw new RegistryError(message, { kind: "unavailable", retriable: true, endpoint });
+      throw this.#refused(`ended after ${this.#received} of ${this.descriptor.sizeBytes} bytes`);
     }
     const found = this.#hash.digest("hex");
     if (found !== digestHex(this.descriptor.digest)) throw this.#wrong(`has the digest ${found}`);
