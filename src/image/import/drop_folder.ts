@@ -31,6 +31,8 @@ export interface FixedArchive {
 export interface DropFolderOptions {
   readonly directory: string;
   readonly fixed?: readonly FixedArchive[];
+  /** What failed for a reason that may pass is tried again after this. Default 30,000. */
+  readonly retryMs?: number;
 }
 
 export interface DropFolderDeps {
@@ -48,8 +50,8 @@ interface Entry {
   state: ArchiveStatus["state"];
   images: readonly ImportedImage[];
   error?: string;
-  /** Trying again may help. */
-  isTransient?: boolean;
+  /** Trying again may help, from then on; of performance.now(). */
+  retryAtMs?: number;
 }
 
 /** Archives that are imported at a time: one large one does not keep the small ones waiting. */
@@ -153,8 +155,9 @@ export class DropFolder {
       await this.#scan();
       const entries = [...this.#entries.values()];
       const isWriting = entries.some(({ state }) => state === "incomplete");
-      const isTransient = entries.some((entry) => entry.isTransient === true);
-      const timeoutMs = isWriting ? WRITING_MS : isTransient ? RETRY_MS : undefined;
+      const retryAtMs = Math.min(...entries.map((entry) => entry.retryAtMs ?? Infinity));
+      const waitMs = Math.min(isWriting ? WRITING_MS : Infinity, Math.max(0, retryAtMs - performance.now()));
+      const timeoutMs = waitMs === Infinity ? undefined : waitMs;
       await events.next({ signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) });
     }
   }
@@ -194,7 +197,8 @@ export class DropFolder {
     const entry = this.#entries.get(name);
     if (entry === undefined) return true;
     if (isUnderWay(entry)) return false; // it is looked at again when that has ended
-    return entry.file.stamp !== file.stamp || entry.state === "incomplete" || entry.isTransient === true;
+    return entry.file.stamp !== file.stamp || entry.state === "incomplete" ||
+      (entry.retryAtMs ?? Infinity) <= performance.now();
   }
 
   async #take(
@@ -257,7 +261,7 @@ export class DropFolder {
       if (failures.length > 0) return this.#failed(name, entry, failures, lastError);
       await this.deps.records.set(name, { stamp: entry.file.stamp, images });
       delete entry.error;
-      entry.isTransient = false;
+      delete entry.retryAtMs;
       entry.state = "imported";
       const shown = images.flatMap(({ names }) => names).join(", ");
       this.deps.log.info("Imported image archive", { file: entry.place.path, images: shown, pinned: entry.pinned });
@@ -270,7 +274,9 @@ export class DropFolder {
     const failures: readonly unknown[] = Array.isArray(failure) ? failure : [failure];
     entry.state = "failed";
     entry.error = joined(failures);
-    entry.isTransient = failures.some((error) => error instanceof PodError && TRANSIENT.has(error.kind));
+    if (failures.some((error) => error instanceof PodError && TRANSIENT.has(error.kind))) {
+      entry.retryAtMs = performance.now() + (this.options.retryMs ?? RETRY_MS);
+    }
     if (entry.error === lastError) return;
     this.deps.log.error(`Image archive cannot be imported: ${entry.error}`, { file: name });
   }
@@ -301,7 +307,8 @@ function isUnderWay({ state }: Entry): boolean {
 }
 
 function isSource(entry: Entry, wanted: readonly string[]): boolean {
-  return entry.state === "imported" && entry.images.some(({ names }) => names.some((name) => wanted.includes(name)));
+  return (entry.state === "imported" || entry.state === "failed") &&
+    entry.images.some(({ names }) => names.some((name) => wanted.includes(name)));
 }
 
 /** Whoever may write there may bring images: that has to be root alone. */
