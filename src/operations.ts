@@ -82,9 +82,11 @@ export async function openStreaming(
     certFile: api.streamTlsCert,
     keyFile: api.streamTlsKey,
     caFile: api.streamTlsCa,
-    cipherSuites: api.tlsCipherSuites,
     minVersion: api.tlsMinVersion === "VersionTLS13" ? "TLSv1.3" as const : "TLSv1.2" as const,
   };
+  if (api.tlsCipherSuites.length > 0) {
+    log.warn("tls_cipher_suites has no effect: only suites with forward secrecy are offered; see tls_min_version");
+  }
   return await StreamingServer.listen({
     address: api.streamAddress,
     port: Number(api.streamPort),

@@ -8,8 +8,6 @@ export interface TlsOptions {
   /** When set, clients need a certificate that this CA signed. Empty: none is asked for. */
   readonly caFile: string;
   readonly minVersion?: "TLSv1.2" | "TLSv1.3";
-  /** Names of cipher suites for TLS 1.2; empty: the platform's. */
-  readonly cipherSuites?: readonly string[];
   /** Whose files they are, and how its options begin, for messages. Default: those of the streaming server. */
   readonly server?: { readonly name: string; readonly options: string };
 }
@@ -24,7 +22,6 @@ export interface TlsSettings {
   readonly requestCert?: boolean;
   readonly rejectUnauthorized?: boolean;
   readonly minVersion: "TLSv1.2" | "TLSv1.3";
-  readonly ciphers?: string;
 }
 
 /** Certificate managers write several files, one after the other. */
@@ -84,11 +81,10 @@ export class TlsFiles implements Disposable {
 }
 
 async function read(options: TlsOptions): Promise<TlsSettings> {
-  const { certFile, keyFile, caFile, minVersion = "TLSv1.2", cipherSuites = [] } = options;
+  const { certFile, keyFile, caFile, minVersion = "TLSv1.2" } = options;
   const prefix = (options.server ?? STREAMING).options;
   const [cert, key] = await Promise.all([contents(certFile, `${prefix}cert`), contents(keyFile, `${prefix}key`)]);
-  const ciphers = cipherSuites.length === 0 ? {} : { ciphers: cipherSuites.join(":") };
-  const plain = { cert, key, minVersion, ...ciphers };
+  const plain = { cert, key, minVersion };
   if (caFile === "") return plain;
   return { ...plain, ca: await contents(caFile, `${prefix}ca`), requestCert: true, rejectUnauthorized: true };
 }
