@@ -161,8 +161,7 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   await restore(pods);
   const node = { pods, store, images };
   if (options.instead !== undefined) return await options.instead(node);
-  const wiping = await wipeAtStart(config, node, { log, signal });
-  if (wiping !== undefined) stack.use(wiping);
+  stack.use(await wipeAtStart(config, node, { log, signal }));
   if (hooks !== undefined) stack.use(await openPlugins(config, { ...pods, hooks, log }));
   stack.use(await watchExits(pods, config, log));
   stack.use(every(SWEEP_MS, () => sweepPods(pods), log));

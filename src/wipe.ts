@@ -1,5 +1,6 @@
 /** Removes what a reboot or an upgrade makes worthless: pods, containers and, after an upgrade, their images. */
 import { messageOf } from "./base/errors.ts";
+import { within } from "./base/clock.ts";
 import type { Logger } from "./base/logger.ts";
 import { every } from "./base/periodic.ts";
 import type { Config } from "./config/schema.ts";
@@ -11,6 +12,8 @@ import { readVersionFile, writeVersionFile } from "./version_files.ts";
 
 /** A plugin that hangs, or a process that does not die, must not hold the start for ever. */
 const REMOVE_LIMIT_MS = 120_000;
+/** The daemon serves after this time at the latest. */
+const START_WAIT_MS = 5000;
 /** Pods that could not be removed are tried again this often. */
 const RETRY_MS = 10_000;
 
@@ -28,8 +31,8 @@ export interface WipedNode {
 }
 
 export interface WipeOptions {
-  /** Images of the removed containers too, unless they are pinned. */
-  readonly images: boolean;
+  /** Whether images of the removed containers go too, unless they are pinned; asked once those are gone. */
+  readonly images: () => boolean;
   /** Pods that live stay: for when only a file says that the node has rebooted. */
   readonly keepLiving: boolean;
   readonly log: Logger;
@@ -43,6 +46,8 @@ export interface WipeReport {
   readonly images: number;
   /** Names of living pods that were kept. */
   readonly kept: readonly string[];
+  /** Ids of pods that are still there and should not be. */
+  readonly left: readonly string[];
   /** Why something is still there, one line each. */
   readonly failed: readonly string[];
 }
@@ -58,7 +63,7 @@ export function livingPods({ sandboxes, containers }: WipedNode["pods"]): Sandbo
 /** Removes pods with their containers, then containers of others of our kind, then images. Fails for nothing: it reports. */
 export async function wipeNode(node: WipedNode, options: WipeOptions): Promise<WipeReport> {
   const { sandboxes, records } = node.pods;
-  const failed: string[] = [];
+  const [failed, left]: [string[], string[]] = [[], []];
   const kept = options.keepLiving ? livingPods(node.pods) : [];
   const keptIds = new Set<string>(kept.map(({ id }) => id));
   const doomed = [...sandboxes.list()].filter(({ id }) => !keptIds.has(id));
@@ -71,15 +76,17 @@ export async function wipeNode(node: WipedNode, options: WipeOptions): Promise<W
       await sandboxes.remove(id, { signal: limited(options.signal) });
     } catch (error) {
       failed.push(`pod ${name}: ${messageOf(error)}`);
+      left.push(id);
     }
   }));
   const strays = await removeStrays(node, { failed, imageIds });
-  const removedImages = options.images ? await removeImages(node, { failed, imageIds }) : 0;
+  const removedImages = options.images() ? await removeImages(node, { failed, imageIds }) : 0;
   return {
-    pods: doomed.length - failed.filter((line) => line.startsWith("pod ")).length,
+    pods: doomed.length - left.length,
     containers: before - records.size + strays,
     images: removedImages,
     kept: kept.map(({ name }) => name),
+    left,
     failed,
   };
 }
@@ -135,54 +142,70 @@ async function removeImages(
  * The rules at the daemon's start, for `internal_wipe`: after a reboot (no `version_file`) pods and containers go; after an
  * upgrade (another minor version in `version_file_persist`) their images too. Then both files are written.
  *
- * @returns what tries again to remove what could not be removed
+ * Network plugins may need pods that only this daemon can start: after some seconds the wipe goes on in the background.
+ *
+ * @returns ends what goes on, and what tries again to remove what could not be removed
  */
 export async function wipeAtStart(
   config: Config,
   node: WipedNode,
   { log, signal }: { readonly log: Logger; readonly signal: AbortSignal },
-): Promise<Disposable | undefined> {
+): Promise<Disposable> {
   const { versionFile, versionFilePersist, internalWipe } = config.crio;
   const [boot, installed] = await Promise.all([readVersionFile(versionFile), readVersionFile(versionFilePersist)]);
-  let retry: Disposable | undefined;
+  const ended = new AbortController();
+  const stack = new DisposableStack();
+  stack.defer(() => ended.abort());
   if (internalWipe && (boot.kind !== "same" || installed.kind !== "same")) {
     const upgraded = installed.kind !== "same";
-    // A file that somebody deleted is no reboot: the kernel knows better. Another version is told by nobody else.
-    const options = { images: upgraded, keepLiving: !upgraded && boot.kind === "missing", log, signal };
-    const report = await wipeNode(node, options);
-    tell(report, { log, why: upgraded ? "an upgrade" : boot.kind === "missing" ? "a reboot" : "another version" });
-    if (report.failed.length > 0) retry = tryAgain(node, { kept: report.kept, ...options });
+    const why = upgraded ? "an upgrade" : boot.kind === "missing" ? "a reboot" : "another version";
+    // A file that is missing proves nothing while pods live: the kernel knows better. Another version is told by nobody else.
+    const keepLiving = boot.kind !== "other" && installed.kind !== "other";
+    let isServing = false;
+    // Somebody may have pulled them anew for a container to come.
+    const images = (): boolean => upgraded && !isServing;
+    const options = { images, keepLiving, log, signal: AbortSignal.any([signal, ended.signal]) };
+    const wiping = wipeNode(node, options).then(
+      (report) => {
+        if (options.signal.aborted) return;
+        tell(report, { log, why });
+        if (report.left.length > 0) stack.use(tryAgain(node, { left: report.left, ...options }));
+      },
+      (error) => log.error(`The wipe after ${why} failed: ${messageOf(error)}`),
+    );
+    const isDone = await within(wiping.then(() => true), START_WAIT_MS);
+    if (isDone === undefined) log.warn(`The wipe after ${why} takes long, it goes on in the background`);
+    isServing = true;
   }
   for (const path of [versionFile, versionFilePersist]) {
     await writeVersionFile(path).catch((error) => {
       log.warn(`the version cannot be noted, the next start takes it for a reboot: ${messageOf(error)}`, { path });
     });
   }
-  return retry;
+  return stack;
 }
 
 function tell(report: WipeReport, { log, why }: { readonly log: Logger; readonly why: string }): void {
   const { pods, containers, images, kept, failed } = report;
   if (kept.length > 0) {
-    log.warn(`version_file is missing, but ${kept.length} pods live: this is no reboot, they are kept`);
+    log.warn(`A version file is missing, but ${kept.length} pods live: they are kept`);
   }
   if (pods + containers + images > 0) log.info(`Wiped the node after ${why}`, { pods, containers, images });
   for (const reason of failed) log.warn(`The wipe after ${why} is not complete, it is tried again: ${reason}`);
 }
 
 /** The network plugins may come later than we do: pods that they did not let go are tried again until they are gone. */
-function tryAgain({ pods }: WipedNode, options: WipeOptions & Pick<WipeReport, "kept">): Disposable {
-  const doomed = new Set(
-    [...pods.sandboxes.list()].filter(({ name }) => !options.kept.includes(name)).map(({ id }) => id),
-  );
+function tryAgain({ pods }: WipedNode, { left, log, signal }: WipeOptions & Pick<WipeReport, "left">): Disposable {
+  // These and no others: new pods have come meanwhile.
+  const doomed = new Set(left);
   const timer = every(RETRY_MS, async () => {
     for (const id of doomed) {
-      await pods.sandboxes.remove(id, { signal: limited(options.signal) }).then(() => doomed.delete(id), () => {});
+      await pods.sandboxes.remove(id, { signal: limited(signal) }).then(() => doomed.delete(id), () => {});
     }
     if (doomed.size > 0) return;
-    options.log.info("The wipe is complete");
+    log.info("The wipe is complete");
     timer[Symbol.dispose]();
-  }, options.log);
+  }, log);
   return timer;
 }
 

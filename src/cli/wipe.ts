@@ -67,7 +67,12 @@ async function wipe(config: Config, { images, root }: Plan): Promise<number> {
   let failed = 0;
   const instead = async (node: WipedNode): Promise<number> => {
     refuseLiving(node);
-    const report = await wipeNode(node, { images, keepLiving: false, log: log.root, signal: controller.signal });
+    const report = await wipeNode(node, {
+      images: () => images,
+      keepLiving: false,
+      log: log.root,
+      signal: controller.signal,
+    });
     print(textOf(report));
     failed = report.failed.length;
     return 0;

@@ -1,10 +1,11 @@
 /** What a reboot, an upgrade and an unclean shutdown remove, at the daemon's start and by `crio wipe`. */
 import assert from "node:assert/strict";
 import { killAll } from "./harness/cleanup.ts";
+import { cniPluginDir } from "./harness/crio.ts";
 import { Lab } from "./harness/lab.ts";
 import { powerCut } from "./harness/reboot.ts";
 import { crioOf, podmanDone, podmanOf } from "./harness/store_tools.ts";
-import { pidOf, PodUnderTest } from "./harness/tries.ts";
+import { pidOf, PodUnderTest, until } from "./harness/tries.ts";
 
 const EXTERNAL = "[crio]\ninternal_wipe = false\n";
 
@@ -41,6 +42,50 @@ Deno.test("after a reboot the daemon removes pods and containers, and keeps imag
   assert.deepEqual(await lab.leaks(), [], "the addresses were given back");
 });
 
+/** A bridge plugin whose DEL fails as long as the file `broken` is there, and hangs as long as `shut` is. */
+async function plugin(directory: string): Promise<void> {
+  const script = `#!/bin/sh
+if [ "$CNI_COMMAND" = DEL ]; then
+  while [ -e ${directory}/shut ]; do sleep 0.05; done
+  [ ! -e ${directory}/broken ] || exit 1
+fi
+exec ${cniPluginDir()}/bridge "$@"
+`;
+  await Deno.writeTextFile(`${directory}/bridge`, script, { mode: 0o755 });
+}
+
+Deno.test("a network plugin that fails or hangs keeps neither the daemon nor the pods for ever", async () => {
+  const directory = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "crio-wipe-plugin-" });
+  await plugin(directory);
+  {
+    await using lab = await Lab.start({ pluginDirectory: directory });
+    await lab.pull();
+    const { pod, pid } = await busyPod(lab, "old");
+    await powerCut(lab, [pid]);
+    await Deno.writeTextFile(`${directory}/shut`, "");
+    await Deno.writeTextFile(`${directory}/broken`, "");
+    await lab.daemon.start();
+    assert.match(await Deno.readTextFile(lab.daemon.logPath), /The wipe after a reboot takes long, it goes on/);
+    assert.deepEqual(await podsOf(lab), [pod.id]);
+    const next = await busyPod(lab, "new");
+    await Deno.remove(`${directory}/shut`);
+    await until("the failure", async () => {
+      const log = await Deno.readTextFile(lab.daemon.logPath);
+      return log.includes("The wipe after a reboot is not complete, it is tried again: pod k8s_old") ? true : undefined;
+    });
+    await Deno.remove(`${directory}/broken`);
+    const left = await until("the next try", async () => {
+      const ids = await podsOf(lab);
+      return ids.includes(pod.id) ? undefined : ids;
+    });
+    assert.deepEqual(left, [next.pod.id], "what came after the reboot is left alone");
+    assert.ok(await exists(`/proc/${next.pid}`));
+    await next.pod.remove();
+    assert.deepEqual(await lab.leaks(), []);
+  }
+  await Deno.remove(directory, { recursive: true });
+});
+
 Deno.test("a version file that somebody deleted is no reboot: what lives stays", async () => {
   await using lab = await Lab.start();
   await lab.pull();
@@ -50,7 +95,15 @@ Deno.test("a version file that somebody deleted is no reboot: what lives stays",
   await lab.daemon.start();
   assert.deepEqual(await podsOf(lab), [pod.id]);
   assert.ok(await exists(`/proc/${pid}`));
-  assert.match(await Deno.readTextFile(lab.daemon.logPath), /version_file is missing, but 1 pods live/);
+  await lab.daemon.stop();
+  const persist = `[crio]\nversion_file_persist = "${lab.directory}/installed"\n`;
+  await Deno.writeTextFile(`${lab.directory}/crio.conf.d/60.conf`, persist);
+  await lab.daemon.start();
+  assert.deepEqual([await podsOf(lab), await imagesOf(lab)], [[pod.id], [lab.image]], "it is new in the configuration");
+  assert.match(
+    await Deno.readTextFile(lab.daemon.logPath),
+    /A version file is missing, but 1 pods live: they are kept/,
+  );
   await pod.remove();
 });
 

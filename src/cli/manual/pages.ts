@@ -21,7 +21,9 @@ const SIGNALS: readonly Term[] = [
   { term: "SIGTERM, SIGINT", text: ["End the daemon; containers keep running. The second one ends it at once."] },
   {
     term: "SIGHUP",
-    text: ["Never ends it. Options that can be applied to a running daemon are marked in crio.conf(5)."],
+    text: [
+      "Reads the configuration again, as `crio reload` does; options that need no restart are marked in crio.conf(5).",
+    ],
   },
 ];
 
