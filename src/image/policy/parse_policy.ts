@@ -14,6 +14,8 @@ export interface Policy {
   readonly transports: ReadonlyMap<string, ReadonlyMap<string, readonly Requirement[]>>;
 }
 
+/** Of a reason that repeats what the file has. */
+const MAX_REASON_CHARS = 1000;
 const KEY_TYPES = ["GPGKeys", "signedByGPGKeys", "X509Certificates", "signedByX509CAs"];
 const DEFAULT_IDENTITY: IdentityRule = { type: "matchRepoDigestOrExact" };
 
@@ -31,7 +33,9 @@ export function parsePolicy(text: string, file: string): Policy {
     };
   } catch (error) {
     if (!(error instanceof InvalidArgumentError)) throw error;
-    throw new FailedPreconditionError(`signature policy ${file}: ${messageOf(error)}`, { cause: error });
+    throw new FailedPreconditionError(`signature policy ${file}: ${messageOf(error).slice(0, MAX_REASON_CHARS)}`, {
+      cause: error,
+    });
   }
 }
 

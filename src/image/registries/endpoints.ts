@@ -14,6 +14,8 @@ import type { Mirror, RegistriesConfig, RegistryEntry, ShortNameMode } from "./r
 /** Where the errors send people who want a short name to mean one image. */
 const ALIAS_PLACE = "[aliases] of a file in /etc/containers/registries.conf.d";
 
+const MAX_SHOWN_CHARS = 300;
+
 /** One place that is asked for an image. */
 export interface Endpoint {
   /** `host[:port]`, as the user or the administrator wrote it (`docker.io` stays). */
@@ -132,7 +134,7 @@ function rewritten(
     return { host: domainOf(parsed), path: pathOf(parsed), insecure, mirror: rule.mirror };
   } catch (error) {
     throw new InvalidArgumentError(
-      `${rule.entry.file}: registry ${rule.entry.prefix} rewrites ${text} to ${target}: ${messageOf(error)}`,
+      `${rule.entry.file}: registry ${rule.entry.prefix} rewrites ${text} to ${shown(target)}: ${messageOf(error)}`,
       { cause: error },
     );
   }
@@ -145,5 +147,12 @@ function mirrorServes(mirror: Mirror, reference: ImageReference): boolean {
 
 function parseQualified(text: string, original: string): ImageReference {
   if (!isShortName(text)) return parseReference(text);
-  throw new InvalidArgumentError(`image ${JSON.stringify(original)}: ${JSON.stringify(text)} has no registry host`);
+  throw new InvalidArgumentError(
+    `image ${JSON.stringify(original)}: ${JSON.stringify(shown(text))} has no registry host`,
+  );
+}
+
+/** What a configuration says, for an error. */
+function shown(text: string): string {
+  return text.length > MAX_SHOWN_CHARS ? `${text.slice(0, MAX_SHOWN_CHARS)}…` : text;
 }

@@ -143,6 +143,12 @@ Deno.test("endpointsOf() never takes a location without a host for a repository 
   deepEqual(places("a.example/app:1", local), ["localhost/app"]);
 });
 
+Deno.test("endpointsOf() repeats only so much of a location in its error", async () => {
+  const location = `internal${"x".repeat(50_000)}`;
+  const wrong = await config({ "registries.conf": `[[registry]]\nprefix = "a.example"\nlocation = "${location}"` });
+  throws(() => places("a.example/app:1", wrong), /rewrites a.example\/app:1 to internalx{200,300}…: .{0,300}$/);
+});
+
 Deno.test("candidates() resolves short names through aliases, then search registries in order", async () => {
   const from = await config({
     "registries.conf": `unqualified-search-registries = ["docker.io", "quay.io"]

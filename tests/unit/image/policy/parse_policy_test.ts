@@ -130,3 +130,17 @@ for (
     throws(() => parse(requirement), { kind: "failed_precondition" });
   });
 }
+
+Deno.test("parsePolicy() repeats only so much of what is wrong", () => {
+  const text = JSON.stringify({
+    default: [{ type: "reject" }],
+    transports: { docker: 0, ["x".repeat(50_000)]: { "": 1 } },
+  });
+  const name = "x".repeat(50_000);
+  for (const wrong of [text, JSON.stringify({ default: [{ type: "reject" }], transports: { [name]: { "": 1 } } })]) {
+    throws(
+      () => parsePolicy(wrong, "/p"),
+      (error: Error) => error.message.length < 1200 && /policy \/p: /.test(error.message),
+    );
+  }
+});
