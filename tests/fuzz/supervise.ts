@@ -59,6 +59,7 @@ async function oneProcess(target: FuzzTarget, range: CaseRange & { readonly hang
     "run",
     "-A",
     "--no-check",
+    "--v8-flags=--expose-gc",
     main,
     "--worker",
     JSON.stringify({

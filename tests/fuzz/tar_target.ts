@@ -83,17 +83,17 @@ class TarSession implements FuzzSession {
   async #pull(input: Bytes): Promise<Reached> {
     const digest = parseDigest(sha256(input));
     const tarSplitPath = `${this.#split}/0.tar-split.gz`;
-    let diffId = digest;
+    let isUnpacked = false;
     try {
       await pullLayer({
         source: pieces(input),
         digest,
-        diffId,
+        diffId: digest,
         target: { index: 0, directory: this.#layer, tarSplitPath },
         // What an image configuration would say is known only afterwards.
         unpack: async (bytes, target) => {
           const unpacked = await unpackLayer(bytes, { ...target, limits: { maxUncompressedBytes: MAX_BYTES } });
-          diffId = unpacked.diffId;
+          isUnpacked = true;
           return { ...unpacked, diffId: digest };
         },
         signal: new AbortController().signal,
@@ -102,7 +102,7 @@ class TarSession implements FuzzSession {
       const typed = requireTyped(error);
       // What fails after the unpacking leaves the record to whoever removes the layer.
       const left = names(this.#split);
-      if (diffId === digest && left.length > 0) throw new Fault(`left of a layer that failed: ${left}`);
+      if (!isUnpacked && left.length > 0) throw new Fault(`left of a layer that failed: ${left}`);
       const cause = typed.cause instanceof LayerError ? typed.cause : undefined;
       return (cause?.offset ?? 0) > 0 || names(this.#layer).length > 0 ? "past" : "refused";
     }
