@@ -42,14 +42,16 @@ export async function globalCommand(args: readonly string[]): Promise<number> {
       return await (await import("./manual.ts")).manualCommand("markdown", rest);
     case "help":
     case "h":
-      return await help();
+      return await help(rest);
     default:
       throw new UsageError(`command ${JSON.stringify(command)} not supported; crio --help lists what is`);
   }
 }
 
-async function help(): Promise<number> {
-  print((await import("./help.ts")).helpText());
+/** On the command that the words name; on all where they name none. */
+async function help(words: readonly string[] = []): Promise<number> {
+  const { helpOn, helpText } = await import("./help.ts");
+  print(helpOn(words) ?? helpText());
   return 0;
 }
 

@@ -71,6 +71,8 @@ Deno.test("each command explains itself with --help", async () => {
     equal(code, 0, name);
     match(out, new RegExp(`^crio ${name} - .+\\n\\nUSAGE:\\n {3}crio ${name}`), name);
   }
+  equal((await crio("help", "status", "top")).out, (await crio("status", "top", "--help")).out);
+  match((await crio("status", "top", "--help")).out, /^crio status top - .*\n[^]*--sort COLUMN\n/);
 });
 
 Deno.test("a program called crio-status is crio status", async () => {
