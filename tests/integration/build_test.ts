@@ -34,6 +34,8 @@ function crioConf(place: string): string {
 root = "${place}/root"
 runroot = "${place}/run"
 log_dir = "${place}/log"
+version_file = "${place}/version"
+clean_shutdown_file = "${place}/clean.shutdown"
 [crio.api]
 listen = "${place}/crio.sock"
 [crio.runtime]
