@@ -4,7 +4,7 @@ import { buildConfig } from "../config/build.ts";
 import type { Config } from "../config/schema.ts";
 import type { ConfigValues } from "../config/values.ts";
 import { Log } from "../log/logger.ts";
-import { readVersionFile } from "../version_files.ts";
+import { readVersionFile, writeVersionFile } from "../version_files.ts";
 import { livingPods, type WipedNode, wipeNode, type WipeReport } from "../wipe.ts";
 import { wipeGraphRoot } from "../wipe_root.ts";
 import { print, printError } from "./_output.ts";
@@ -25,8 +25,7 @@ export async function wipeCommand(values: ConfigValues, args: readonly string[])
   }
   const failed = await wipe(config, plan);
   if (failed > 0) return 1;
-  await Deno.mkdir(markOf(config).replace(/\/[^/]*$/, "") || "/", { recursive: true });
-  await Deno.writeTextFile(markOf(config), "");
+  await writeVersionFile(markOf(config));
   return 0;
 }
 
@@ -39,7 +38,9 @@ interface Plan {
 /** What is to be done, or why nothing is. */
 async function planOf(config: Config, force: boolean): Promise<Plan | string> {
   const { versionFile, versionFilePersist, internalWipe, internalRepair } = config.crio;
-  if (!force && await isThere(markOf(config))) return "nothing to wipe: it was done since the last boot";
+  if (!force && (await readVersionFile(markOf(config))).kind === "same") {
+    return "nothing to wipe: it was done since the last boot";
+  }
   const rebooted = force || (await readVersionFile(versionFile)).kind !== "same";
   const upgraded = force || (await readVersionFile(versionFilePersist)).kind !== "same";
   const unclean = rebooted && await wasUnclean(config.crio.cleanShutdownFile);
@@ -50,9 +51,10 @@ async function planOf(config: Config, force: boolean): Promise<Plan | string> {
   return { images: upgraded, root: false };
 }
 
-/** On the same tmpfs as `version_file`: gone after a reboot. */
+/** Empty without a `version_file`; on the same tmpfs as that, so gone after a reboot, with the version, so void after an upgrade. */
 function markOf(config: Config): string {
-  return `${config.crio.versionFile.replace(/\/[^/]*$/, "")}/crio-wipe-done`;
+  const { versionFile } = config.crio;
+  return versionFile === "" ? "" : `${versionFile.replace(/\/[^/]*$/, "")}/crio-wipe-done`;
 }
 
 async function wasUnclean(path: string): Promise<boolean> {

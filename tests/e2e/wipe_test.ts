@@ -153,6 +153,8 @@ Deno.test("crio wipe works after a reboot, and below no daemon and no running co
   const done = await crioOf(lab, "wipe");
   assert.deepEqual([done.code, done.out], [0, "removed 1 pods, 1 containers, 0 images\n"], done.err);
   assert.equal((await crioOf(lab, "wipe")).out, "nothing to wipe: it was done since the last boot\n");
+  await Deno.writeTextFile(`${lab.directory}/crio-wipe-done`, '"1.36.0"');
+  assert.equal((await crioOf(lab, "wipe")).out, "removed 0 pods, 0 containers, 0 images\n", "it was another version");
   assert.equal(await podmanOf(lab, "ps", "-a", "--format", "{{.Names}}"), "podmans");
   await podmanOf(lab, "rm", "podmans");
   await podmanDone(lab);
