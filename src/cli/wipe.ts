@@ -38,9 +38,9 @@ interface Plan {
 /** What is to be done, or why nothing is. */
 async function planOf(config: Config, force: boolean): Promise<Plan | string> {
   const { versionFile, versionFilePersist, internalWipe, internalRepair } = config.crio;
-  if (!force && (await readVersionFile(markOf(config))).kind === "same") {
-    return "nothing to wipe: it was done since the last boot";
-  }
+  const mark = markOf(config);
+  const isDone = mark !== "" && (await readVersionFile(mark)).kind === "same";
+  if (isDone && !force) return "nothing to wipe: it was done since the last boot";
   const rebooted = force || (await readVersionFile(versionFile)).kind !== "same";
   const upgraded = force || (await readVersionFile(versionFilePersist)).kind !== "same";
   const unclean = rebooted && await wasUnclean(config.crio.cleanShutdownFile);

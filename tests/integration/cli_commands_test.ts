@@ -48,6 +48,30 @@ Deno.test("crio ends with 2 for a wrong command line and 1 for a wrong configura
   match((await crio(["-c", "/nonexistent"])).err, /^crio: \/nonexistent: no such configuration file/);
 });
 
+Deno.test("crio wipe has nothing to do where no files tell of reboots or upgrades", async () => {
+  for (
+    const [internal, expected] of [["true", "with internal_wipe crio does it when it starts"], [
+      "false",
+      "neither a reboot nor an upgrade",
+    ]]
+  ) {
+    const flags = [
+      "-c",
+      "",
+      "-d",
+      "",
+      "--version-file",
+      "",
+      "--clean-shutdown-file",
+      "",
+      `--internal-wipe=${internal}`,
+    ];
+    const { code, out, err } = await crio([...flags, "wipe"]);
+    deepStrictEqual([code, out, err], [0, `nothing to wipe: ${expected}\n`, ""]);
+  }
+  strictEqual((await crio(["wipe", "all"])).code, 2);
+});
+
 Deno.test("crio --help lists commands and flags", async () => {
   const { code, out } = await crio(["--help"]);
   strictEqual(code, 0);
