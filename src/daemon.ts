@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
-import { openArchives } from "./archives.ts";
-import { openCheckpoints } from "./checkpoints.ts";
+import { openArchives } from "./node/archives.ts";
+import { openCheckpoints } from "./node/checkpoints.ts";
 import { systemClock } from "./base/clock.ts";
 import { DataLossError, FailedPreconditionError, messageOf } from "./base/errors.ts";
 import type { IdMaps } from "./base/id_maps.ts";
@@ -26,11 +26,11 @@ import type { SeccompArtifacts } from "./container/seccomp_artifact.ts";
 import { openSeccompNotifiers } from "./container/seccomp_watch.ts";
 import { StoreRootfs } from "./container/store_rootfs.ts";
 import type { ContainerRecord } from "./container/types.ts";
-import { openCpuTuning, openResourceClasses } from "./cpu_tuning.ts";
+import { openCpuTuning, openResourceClasses } from "./node/cpu_tuning.ts";
 import { criHandlers } from "./cri/handlers.ts";
 import { checkStatus } from "./cri/self_check.ts";
 import { CriServer } from "./cri/server.ts";
-import { openFigures } from "./figures.ts";
+import { openFigures } from "./node/figures.ts";
 import { RunningPulls } from "./image/progress/running_pulls.ts";
 import { PullClient } from "./image/pull_client.ts";
 import { type Host, inspectHost } from "./linux/host.ts";
@@ -40,7 +40,7 @@ import { burstCommand } from "./linux/self.ts";
 import { adoptOrphans } from "./linux/spawn.ts";
 import { openLibraries } from "./linux/warm_up.ts";
 import type { DaemonObserver } from "./metrics/metrics.ts";
-import { openMetrics } from "./open_metrics.ts";
+import { openMetrics } from "./node/open_metrics.ts";
 import { HostPorts } from "./network/host_ports/host_ports.ts";
 import { PodNetwork } from "./network/pod_network.ts";
 import { OciHooks } from "./oci/hooks/hooks.ts";
@@ -52,8 +52,8 @@ import {
   type Pods,
   statusDeps,
   streamingOperations,
-} from "./operations.ts";
-import { observePods } from "./pod_observers.ts";
+} from "./node/operations.ts";
+import { observePods } from "./node/pod_observers.ts";
 import { LifeHooks } from "./plugins/hooks.ts";
 import { openPlugins } from "./plugins/open.ts";
 import {
@@ -64,23 +64,23 @@ import {
   reloadImages,
   reloadOperations,
   reloadRuntimes,
-} from "./reload.ts";
+} from "./node/reload.ts";
 import { PauseProcesses } from "./sandbox/infra.ts";
 import { NodeMounts } from "./sandbox/node_mounts.ts";
 import { NodePins } from "./sandbox/node_pins.ts";
 import { openPodLabels } from "./sandbox/pod_labels.ts";
 import { Sandboxes } from "./sandbox/sandboxes.ts";
 import type { SandboxRecord } from "./sandbox/types.ts";
-import type { Service } from "./service.ts";
-import { CrioSocket } from "./socket.ts";
+import type { Service } from "./node/service.ts";
+import { CrioSocket } from "./node/socket.ts";
 import { RecordStore } from "./state/record_store.ts";
 import { CdiRegistry } from "./security/cdi/registry.ts";
 import { createStatusHandler } from "./status/handler.ts";
 import type { Store } from "./storage/store.ts";
-import { openImages } from "./open_images.ts";
-import { CleanShutdown } from "./clean_shutdown.ts";
-import { openStore } from "./open_store.ts";
-import { wipeAtStart, type WipedNode } from "./wipe.ts";
+import { openImages } from "./node/open_images.ts";
+import { CleanShutdown } from "./node/clean_shutdown.ts";
+import { openStore } from "./node/open_store.ts";
+import { wipeAtStart, type WipedNode } from "./node/wipe.ts";
 
 /** What the daemon gets besides its configuration. */
 export interface DaemonOptions {

@@ -10,7 +10,7 @@ import type { ConfigValues } from "../config/values.ts";
 import { shutInspectorSignal } from "../linux/signals.ts";
 import { isJournal } from "../log/journal.ts";
 import { Log } from "../log/logger.ts";
-import { Service, takeServiceVariables } from "../service.ts";
+import { Service, takeServiceVariables } from "../node/service.ts";
 
 const UMASK = 0o022;
 

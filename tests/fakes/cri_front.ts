@@ -8,7 +8,7 @@ import { status } from "@grpc/grpc-js";
 import { silentLogger } from "../../src/base/logger.ts";
 import { criHandlers } from "../../src/cri/handlers.ts";
 import { CriServer, type RuntimeHandlers } from "../../src/cri/server.ts";
-import { CrioSocket } from "../../src/socket.ts";
+import { CrioSocket } from "../../src/node/socket.ts";
 import { CallError } from "./cri_client.ts";
 import { FakeMetrics, FakeNode } from "./cri_operations.ts";
 

@@ -7,7 +7,7 @@ import { FailedPreconditionError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { StreamContainersResponse } from "../../src/cri/gen/api.ts";
 import { EncodedResponse } from "../../src/cri/unary.ts";
-import { CrioSocket } from "../../src/socket.ts";
+import { CrioSocket } from "../../src/node/socket.ts";
 import { codeOf, Front } from "../fakes/cri_front.ts";
 import { CallError, CriClient } from "../fakes/cri_client.ts";
 import { podConfig } from "../fakes/cri_operations.ts";

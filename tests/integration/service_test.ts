@@ -2,7 +2,7 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { type Logger, silentLogger } from "../../src/base/logger.ts";
 import { checkStatus } from "../../src/cri/self_check.ts";
 import { openLibraries } from "../../src/linux/warm_up.ts";
-import { Service, takeServiceVariables } from "../../src/service.ts";
+import { Service, takeServiceVariables } from "../../src/node/service.ts";
 import { Front } from "../fakes/cri_front.ts";
 import { ServiceManager } from "../fakes/notify_receiver.ts";
 

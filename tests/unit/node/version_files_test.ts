@@ -1,5 +1,5 @@
 import { equal } from "node:assert/strict";
-import { readVersionFile, writeVersionFile } from "../../src/version_files.ts";
+import { readVersionFile, writeVersionFile } from "../../../src/node/version_files.ts";
 
 Deno.test("readVersionFile() tells a reboot, an upgrade and neither", async () => {
   const directory = await Deno.makeTempDir({ prefix: "crio-version-" });

@@ -1,6 +1,6 @@
-import { FailedPreconditionError } from "./base/errors.ts";
-import { unmount } from "./linux/mount.ts";
-import { isBelow, readMounts } from "./linux/mountinfo.ts";
+import { FailedPreconditionError } from "../base/errors.ts";
+import { unmount } from "../linux/mount.ts";
+import { isBelow, readMounts } from "../linux/mountinfo.ts";
 
 /**
  * Empties a graph root: images, layers, containers, podman's too. The directory itself stays, it may be a mount point.

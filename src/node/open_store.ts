@@ -1,10 +1,10 @@
-import { FailedPreconditionError, InvalidArgumentError } from "./base/errors.ts";
-import type { Logger } from "./base/logger.ts";
-import type { Config } from "./config/schema.ts";
-import { parseStorageOptions, type StorageOptions } from "./config/storage_options.ts";
-import type { Host } from "./linux/host.ts";
-import { Store } from "./storage/store.ts";
-import type { StoreOptions } from "./storage/types.ts";
+import { FailedPreconditionError, InvalidArgumentError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Config } from "../config/schema.ts";
+import { parseStorageOptions, type StorageOptions } from "../config/storage_options.ts";
+import type { Host } from "../linux/host.ts";
+import { Store } from "../storage/store.ts";
+import type { StoreOptions } from "../storage/types.ts";
 
 /** Where the configuration has the store, and how it is used. @throws InvalidArgumentError */
 export function storeOptions(config: Config, deps: { readonly log: Logger; readonly host?: Host }): StoreOptions {

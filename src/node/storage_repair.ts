@@ -1,8 +1,8 @@
-import type { Logger } from "./base/logger.ts";
-import { checkStore } from "./storage/check.ts";
-import type { CheckReport, StoreProblem } from "./storage/check_types.ts";
-import type { Store } from "./storage/store.ts";
-import type { StoreOptions } from "./storage/types.ts";
+import type { Logger } from "../base/logger.ts";
+import { checkStore } from "../storage/check.ts";
+import type { CheckReport, StoreProblem } from "../storage/check_types.ts";
+import type { Store } from "../storage/store.ts";
+import type { StoreOptions } from "../storage/types.ts";
 
 const SHOWN = 20;
 

@@ -1,7 +1,7 @@
-import { messageOf } from "./base/errors.ts";
-import type { Logger } from "./base/logger.ts";
-import { writeFileAtomic } from "./linux/atomic_file.ts";
-import { runCommand } from "./linux/command.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import { writeFileAtomic } from "../linux/atomic_file.ts";
+import { runCommand } from "../linux/command.ts";
 
 const SYNC_LIMIT_MS = 120_000;
 const BOOT_ID = "/proc/sys/kernel/random/boot_id";

@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { messageOf } from "./base/errors.ts";
-import type { Logger } from "./base/logger.ts";
-import { ErrnoError } from "./linux/errno.ts";
-import { monotonicMicros, NotifySocket } from "./linux/notify_socket.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import { ErrnoError } from "../linux/errno.ts";
+import { monotonicMicros, NotifySocket } from "../linux/notify_socket.ts";
 
 /** What the service manager said in the environment. */
 export interface ServiceVariables {

@@ -1,7 +1,7 @@
-import type { Config } from "./config/schema.ts";
-import type { CheckpointOffer } from "./container/ports.ts";
-import { findProgram } from "./linux/host.ts";
-import { removeIfThere } from "./linux/remove.ts";
+import type { Config } from "../config/schema.ts";
+import type { CheckpointOffer } from "../container/ports.ts";
+import { findProgram } from "../linux/host.ts";
+import { removeIfThere } from "../linux/remove.ts";
 
 /**
  * What this node offers of checkpoints: what the configuration allows, where CRIU is installed. Looked at once, at

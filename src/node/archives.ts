@@ -1,14 +1,14 @@
 /** Images from files of this node: the drop folder, and places that the configuration names. */
-import type { Logger } from "./base/logger.ts";
-import type { Config } from "./config/schema.ts";
-import type { ImageId } from "./base/ids.ts";
-import type { LocalImages } from "./image/images.ts";
-import { ArchiveImport, type ArchiveImportDeps, subjectOf } from "./image/import/archive_import.ts";
-import { type ArchiveStatus, DropFolder } from "./image/import/drop_folder.ts";
-import { ImageSources, parsePlace } from "./image/import/image_sources.ts";
-import { ImportRecords } from "./image/import/import_records.ts";
-import { allow } from "./image/import/archive_policy.ts";
-import type { PolicySubject } from "./image/policy/scopes.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Config } from "../config/schema.ts";
+import type { ImageId } from "../base/ids.ts";
+import type { LocalImages } from "../image/images.ts";
+import { ArchiveImport, type ArchiveImportDeps, subjectOf } from "../image/import/archive_import.ts";
+import { type ArchiveStatus, DropFolder } from "../image/import/drop_folder.ts";
+import { ImageSources, parsePlace } from "../image/import/image_sources.ts";
+import { ImportRecords } from "../image/import/import_records.ts";
+import { allow } from "../image/import/archive_policy.ts";
+import type { PolicySubject } from "../image/policy/scopes.ts";
 
 export interface ArchivesDeps extends Pick<ArchiveImportDeps, "puller" | "store" | "pulls"> {
   /** File that remembers what was imported. */

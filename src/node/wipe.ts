@@ -1,13 +1,13 @@
 /** Removes what a reboot or an upgrade makes worthless: pods, containers and, after an upgrade, their images. */
-import { messageOf } from "./base/errors.ts";
-import { within } from "./base/clock.ts";
-import type { Logger } from "./base/logger.ts";
-import { every } from "./base/periodic.ts";
-import type { Config } from "./config/schema.ts";
-import type { ImageInfo } from "./image/images.ts";
+import { messageOf } from "../base/errors.ts";
+import { within } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
+import { every } from "../base/periodic.ts";
+import type { Config } from "../config/schema.ts";
+import type { ImageInfo } from "../image/images.ts";
 import type { Pods } from "./operations.ts";
-import type { SandboxRecord } from "./sandbox/types.ts";
-import type { StoredContainer } from "./storage/types.ts";
+import type { SandboxRecord } from "../sandbox/types.ts";
+import type { StoredContainer } from "../storage/types.ts";
 import { readVersionFile, writeVersionFile } from "./version_files.ts";
 
 /** A plugin that hangs, or a process that does not die, must not hold the start for ever. */

@@ -1,10 +1,10 @@
 import { deepStrictEqual, throws } from "node:assert/strict";
-import type { Logger } from "../../src/base/logger.ts";
-import { silentLogger } from "../../src/base/logger.ts";
-import { buildConfig } from "../../src/config/build.ts";
-import { storeOptions } from "../../src/open_store.ts";
-import type { StoreOptions } from "../../src/storage/types.ts";
-import { loadText } from "./config/_fixtures.ts";
+import type { Logger } from "../../../src/base/logger.ts";
+import { silentLogger } from "../../../src/base/logger.ts";
+import { buildConfig } from "../../../src/config/build.ts";
+import { storeOptions } from "../../../src/node/open_store.ts";
+import type { StoreOptions } from "../../../src/storage/types.ts";
+import { loadText } from "../config/_fixtures.ts";
 
 async function optionsOf(text: string, log: Logger = silentLogger): Promise<StoreOptions> {
   return storeOptions(buildConfig(await loadText(`[crio]\nroot = "/g"\nrunroot = "/r"\n${text}`)), { log });

@@ -1,6 +1,6 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
-import { silentLogger } from "../../src/base/logger.ts";
-import { CleanShutdown } from "../../src/clean_shutdown.ts";
+import { silentLogger } from "../../../src/base/logger.ts";
+import { CleanShutdown } from "../../../src/node/clean_shutdown.ts";
 
 const exists = (path: string): Promise<boolean> => Deno.lstat(path).then(() => true, () => false);
 

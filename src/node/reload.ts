@@ -4,20 +4,20 @@
  *
  * @module
  */
-import { FailedPreconditionError, InvalidArgumentError, UnimplementedError } from "./base/errors.ts";
-import type { Logger } from "./base/logger.ts";
-import type { LiveConfig, Prepare } from "./config/live.ts";
-import type { Config } from "./config/schema.ts";
-import type { NodeConfinement } from "./container/confinement.ts";
-import { type HandlerDeps, openHandlers } from "./container/handlers.ts";
-import { nodeDefaults } from "./container/node_defaults.ts";
-import type { NodeDefaults } from "./container/ports.ts";
-import type { ResourceClasses } from "./container/resource_classes.ts";
-import type { NodeRuntimes } from "./container/runtime_table.ts";
+import { FailedPreconditionError, InvalidArgumentError, UnimplementedError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { LiveConfig, Prepare } from "../config/live.ts";
+import type { Config } from "../config/schema.ts";
+import type { NodeConfinement } from "../container/confinement.ts";
+import { type HandlerDeps, openHandlers } from "../container/handlers.ts";
+import { nodeDefaults } from "../container/node_defaults.ts";
+import type { NodeDefaults } from "../container/ports.ts";
+import type { ResourceClasses } from "../container/resource_classes.ts";
+import type { NodeRuntimes } from "../container/runtime_table.ts";
 import { openResourceClasses } from "./cpu_tuning.ts";
-import type { Host } from "./linux/host.ts";
-import type { DaemonObserver } from "./metrics/metrics.ts";
-import type { StatusDeps } from "./status/types.ts";
+import type { Host } from "../linux/host.ts";
+import type { DaemonObserver } from "../metrics/metrics.ts";
+import type { StatusDeps } from "../status/types.ts";
 
 /** Options outside the handlers' tables that are part of a handler. */
 const HANDLER_OPTIONS: ReadonlySet<string> = new Set(["crio.runtime.default_runtime"]);

@@ -1,6 +1,6 @@
 import { createConnection, createServer, type Server, type Socket } from "node:net";
-import { FailedPreconditionError, InvalidArgumentError, messageOf } from "./base/errors.ts";
-import type { Logger } from "./base/logger.ts";
+import { FailedPreconditionError, InvalidArgumentError, messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
 
 /** Who gets a connection once its first bytes told the protocol. The bytes are put back before. */
 export interface ProtocolServers {

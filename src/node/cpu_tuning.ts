@@ -3,18 +3,18 @@
  *
  * @module
  */
-import { messageOf } from "./base/errors.ts";
-import type { CgroupDriver } from "./cgroup/paths.ts";
-import type { Config } from "./config/schema.ts";
-import type { ContainerDeps } from "./container/deps.ts";
-import type { ResourceClasses } from "./container/resource_classes.ts";
-import { CpuTuning } from "./container/performance.ts";
-import { commandResult, DEFAULT_PATH } from "./linux/command.ts";
-import type { Host } from "./linux/host.ts";
-import { BlockIoClasses } from "./performance/block_io.ts";
-import { CpuFiles } from "./performance/cpu_files.ts";
-import { Interrupts } from "./performance/interrupts.ts";
-import { RdtClasses } from "./performance/rdt_classes.ts";
+import { messageOf } from "../base/errors.ts";
+import type { CgroupDriver } from "../cgroup/paths.ts";
+import type { Config } from "../config/schema.ts";
+import type { ContainerDeps } from "../container/deps.ts";
+import type { ResourceClasses } from "../container/resource_classes.ts";
+import { CpuTuning } from "../container/performance.ts";
+import { commandResult, DEFAULT_PATH } from "../linux/command.ts";
+import type { Host } from "../linux/host.ts";
+import { BlockIoClasses } from "../performance/block_io.ts";
+import { CpuFiles } from "../performance/cpu_files.ts";
+import { Interrupts } from "../performance/interrupts.ts";
+import { RdtClasses } from "../performance/rdt_classes.ts";
 
 const RUN_LIMIT_MS = 30_000;
 

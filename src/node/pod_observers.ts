@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { systemClock } from "./base/clock.ts";
-import type { Logger } from "./base/logger.ts";
-import type { Config } from "./config/schema.ts";
-import type { ContainerRecord } from "./container/types.ts";
-import type { ContainerObserver } from "./metrics/container_metrics.ts";
+import { systemClock } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Config } from "../config/schema.ts";
+import type { ContainerRecord } from "../container/types.ts";
+import type { ContainerObserver } from "../metrics/container_metrics.ts";
 import type { Pods } from "./operations.ts";
-import { PodEvents, type RecordSource } from "./sandbox/pod_events.ts";
+import { PodEvents, type RecordSource } from "../sandbox/pod_events.ts";
 
 /** Time between two lines in the log about clients that miss events. */
 const QUIET_MS = 60_000;

@@ -1,11 +1,11 @@
 /** The daemon's own metrics and their server, from the configuration. */
-import { InvalidArgumentError } from "./base/errors.ts";
-import type { Logger } from "./base/logger.ts";
-import type { Config } from "./config/schema.ts";
-import { writeFileAtomic } from "./linux/atomic_file.ts";
-import { type DaemonObserver, Metrics, noMetrics } from "./metrics/metrics.ts";
-import { serveMetrics } from "./metrics/server.ts";
-import { TlsFiles } from "./streaming/tls_files.ts";
+import { InvalidArgumentError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Config } from "../config/schema.ts";
+import { writeFileAtomic } from "../linux/atomic_file.ts";
+import { type DaemonObserver, Metrics, noMetrics } from "../metrics/metrics.ts";
+import { serveMetrics } from "../metrics/server.ts";
+import { TlsFiles } from "../streaming/tls_files.ts";
 
 interface MetricsDeps {
   /** Closes the server. */
@@ -32,7 +32,7 @@ async function openTls({ metrics, api }: Config, { stack, log }: MetricsDeps): P
   }
   if (!await isThere(certFile) && !await isThere(keyFile)) {
     const encoder = new TextEncoder();
-    const { selfSigned } = await import("./metrics/self_signed.ts");
+    const { selfSigned } = await import("../metrics/self_signed.ts");
     const names = [Deno.hostname(), "localhost", "127.0.0.1", metricsHost].filter((name) => /^[\w.-]+$/.test(name));
     const pair = await selfSigned([...new Set(names)]);
     await writeFileAtomic(keyFile, encoder.encode(pair.key), { mode: 0o600 });

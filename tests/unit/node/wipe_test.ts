@@ -1,6 +1,6 @@
 import { deepEqual } from "node:assert/strict";
-import { silentLogger } from "../../src/base/logger.ts";
-import { type WipedNode, wipeNode, type WipeOptions } from "../../src/wipe.ts";
+import { silentLogger } from "../../../src/base/logger.ts";
+import { type WipedNode, wipeNode, type WipeOptions } from "../../../src/node/wipe.ts";
 
 const OPTIONS: WipeOptions = {
   images: () => true,

@@ -3,27 +3,27 @@
  *
  * @module
  */
-import type { Logger } from "./base/logger.ts";
-import { VERSION } from "./base/version.ts";
-import type { CgroupDriver } from "./cgroup/paths.ts";
-import type { Config } from "./config/schema.ts";
-import type { Containers } from "./container/containers.ts";
-import type { NodeRuntimes } from "./container/runtime_table.ts";
-import type { ContainerRecord } from "./container/types.ts";
+import type { Logger } from "../base/logger.ts";
+import { VERSION } from "../base/version.ts";
+import type { CgroupDriver } from "../cgroup/paths.ts";
+import type { Config } from "../config/schema.ts";
+import type { Containers } from "../container/containers.ts";
+import type { NodeRuntimes } from "../container/runtime_table.ts";
+import type { ContainerRecord } from "../container/types.ts";
 import type {
   ContainerOperations,
   ImageOperations,
   NodeOperations,
   StatsOperations,
   StreamingOperations,
-} from "./cri/operations.ts";
-import type { PodNetwork } from "./network/pod_network.ts";
-import { checkForward, forwardPort } from "./sandbox/port_forward.ts";
-import type { Sandboxes } from "./sandbox/sandboxes.ts";
-import type { SandboxRecord } from "./sandbox/types.ts";
-import type { RecordStore } from "./state/record_store.ts";
-import type { StatusDeps } from "./status/types.ts";
-import { StreamingServer } from "./streaming/server.ts";
+} from "../cri/operations.ts";
+import type { PodNetwork } from "../network/pod_network.ts";
+import { checkForward, forwardPort } from "../sandbox/port_forward.ts";
+import type { Sandboxes } from "../sandbox/sandboxes.ts";
+import type { SandboxRecord } from "../sandbox/types.ts";
+import type { RecordStore } from "../state/record_store.ts";
+import type { StatusDeps } from "../status/types.ts";
+import { StreamingServer } from "../streaming/server.ts";
 
 /** Pods and containers with what they stand on. */
 export interface Pods {

@@ -4,26 +4,26 @@
  *
  * @module
  */
-import { systemClock, within } from "./base/clock.ts";
-import type { Logger } from "./base/logger.ts";
-import { every } from "./base/periodic.ts";
-import type { CgroupDriver } from "./cgroup/paths.ts";
-import { CgroupDetailsReader, hugePageSizes } from "./cgroup/stats/cgroup_details.ts";
-import { CgroupStatsReader } from "./cgroup/stats/cgroup_stats.ts";
-import { CgroupTree } from "./cgroup/tree.ts";
-import type { Config } from "./config/schema.ts";
-import { ContainerMetricsReader, detailKinds, METRIC_SETS, type MetricSet } from "./container/metrics.ts";
-import { ProcessFiguresReader } from "./container/process_figures.ts";
-import { ContainerStatsReader, type LayerUsage } from "./container/stats.ts";
-import type { MetricsOperations, StatsOperations } from "./cri/operations.ts";
-import { BlockDeviceNames } from "./linux/block_devices.ts";
-import type { Host } from "./linux/host.ts";
-import { filesystemStats } from "./linux/statfs.ts";
-import { InterfaceStatsReader } from "./network/interface_stats.ts";
+import { systemClock, within } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
+import { every } from "../base/periodic.ts";
+import type { CgroupDriver } from "../cgroup/paths.ts";
+import { CgroupDetailsReader, hugePageSizes } from "../cgroup/stats/cgroup_details.ts";
+import { CgroupStatsReader } from "../cgroup/stats/cgroup_stats.ts";
+import { CgroupTree } from "../cgroup/tree.ts";
+import type { Config } from "../config/schema.ts";
+import { ContainerMetricsReader, detailKinds, METRIC_SETS, type MetricSet } from "../container/metrics.ts";
+import { ProcessFiguresReader } from "../container/process_figures.ts";
+import { ContainerStatsReader, type LayerUsage } from "../container/stats.ts";
+import type { MetricsOperations, StatsOperations } from "../cri/operations.ts";
+import { BlockDeviceNames } from "../linux/block_devices.ts";
+import type { Host } from "../linux/host.ts";
+import { filesystemStats } from "../linux/statfs.ts";
+import { InterfaceStatsReader } from "../network/interface_stats.ts";
 import type { Pods } from "./operations.ts";
-import { PodMetricsReader } from "./sandbox/metrics.ts";
-import { SandboxStatsReader } from "./sandbox/stats.ts";
-import type { Store } from "./storage/store.ts";
+import { PodMetricsReader } from "../sandbox/metrics.ts";
+import { SandboxStatsReader } from "../sandbox/stats.ts";
+import type { Store } from "../storage/store.ts";
 
 /** Disposing ends the loop. */
 export interface Figures extends Disposable {

@@ -1,6 +1,6 @@
-import { messageOf } from "./base/errors.ts";
-import { VERSION } from "./base/version.ts";
-import { writeFileAtomic } from "./linux/atomic_file.ts";
+import { messageOf } from "../base/errors.ts";
+import { VERSION } from "../base/version.ts";
+import { writeFileAtomic } from "../linux/atomic_file.ts";
 
 /** What a version file says: nothing has changed, there is none, or it was left by another minor version. */
 export type VersionMark =

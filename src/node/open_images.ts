@@ -1,12 +1,12 @@
 /** Images and artifacts of this node as one, from the configuration. */
-import { messageOf } from "./base/errors.ts";
-import type { Logger } from "./base/logger.ts";
-import type { Config } from "./config/schema.ts";
-import { Artifacts } from "./image/artifacts/artifacts.ts";
-import { ImagesWithArtifacts } from "./image/artifacts/images_with_artifacts.ts";
-import { ImageTrust } from "./image/policy/trust.ts";
-import type { ShortNameMode } from "./image/registries/registries_conf.ts";
-import { Images, type ImagesDeps, type ImagesOptions } from "./image/images.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Config } from "../config/schema.ts";
+import { Artifacts } from "../image/artifacts/artifacts.ts";
+import { ImagesWithArtifacts } from "../image/artifacts/images_with_artifacts.ts";
+import { ImageTrust } from "../image/policy/trust.ts";
+import type { ShortNameMode } from "../image/registries/registries_conf.ts";
+import { Images, type ImagesDeps, type ImagesOptions } from "../image/images.ts";
 
 /** What the CRI sees of images, and what a reload of the configuration does to them. */
 export interface NodeImages extends ImagesWithArtifacts {
