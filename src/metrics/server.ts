@@ -61,16 +61,16 @@ async function serveTls(
 ): Promise<number> {
   const { createServer } = await import("node:https");
   const reply = (request: IncomingMessage, response: ServerResponse): void => {
-    handler(new Request(`https://crio${request.url ?? "/"}`, { method: request.method ?? "GET" })).then(
-      async (answer) => {
-        response.writeHead(answer.status, Object.fromEntries(answer.headers));
-        response.end(request.method === "HEAD" ? undefined : await answer.text());
-      },
-    );
+    respond(request, response, handler).catch(() => {
+      // Thrown here it would end the daemon: a target or a method that no `Request` can have, of whoever reaches the port.
+      if (!response.headersSent) response.writeHead(400);
+      response.end();
+    });
   };
   const server = createServer(options.tls.settings(), reply) as Server & { setSecureContext(settings: object): void };
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("error", reject);
+  // For good: later ones are of single connections, and end the process when nobody listens.
+  server.on("error", reject);
   server.listen({ port: options.port, host: options.hostname }, resolve);
   await promise;
   servers.defer(() => {
@@ -79,6 +79,16 @@ async function serveTls(
   });
   options.tls.watch((settings) => server.setSecureContext(settings));
   return (server.address() as AddressInfo).port;
+}
+
+async function respond(
+  { url = "/", method = "GET" }: IncomingMessage,
+  response: ServerResponse,
+  handler: (request: Request) => Promise<Response>,
+): Promise<void> {
+  const answer = await handler(new Request(`https://crio${url}`, { method }));
+  response.writeHead(answer.status, Object.fromEntries(answer.headers));
+  response.end(method === "HEAD" ? undefined : await answer.text());
 }
 
 async function answer(

@@ -26,13 +26,21 @@ export class EventClients {
 
   constructor(private readonly deps: EventClientsDeps) {
     deps.signal.addEventListener("abort", () => {
-      for (const response of this.#clients.keys()) response.end();
+      for (const response of [...this.#clients.keys()]) {
+        // A slow client keeps its response open for a while yet, and to write after the end is an error that ends the process.
+        this.#remove(response);
+        response.end();
+      }
     }, { once: true });
   }
 
   /** Answers a request with the stream; `first` is what this client is told at once. */
   add(response: ServerResponse, first: () => string): void {
-    const { path } = this.deps;
+    const { path, signal } = this.deps;
+    if (signal.aborted) {
+      response.writeHead(503).end();
+      return;
+    }
     if (this.#clients.size >= MAX_CLIENTS) {
       response.writeHead(503, { "content-type": "text/plain; charset=utf-8", "retry-after": "5" });
       response.end(`${MAX_CLIENTS} clients watch ${path} already\n`);

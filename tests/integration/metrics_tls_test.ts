@@ -133,3 +133,20 @@ Deno.test("metrics over TLS keep to tls_min_version, and half a pair is refused"
     await rejects(lost, /metrics_key: cannot read .*\/k/);
   });
 });
+
+Deno.test("a request that nobody should send is refused, and the daemon lives on", async () => {
+  await inDirectory(async (directory) => {
+    const { cert, key } = await selfSigned(["localhost"]);
+    await Deno.writeTextFile(`${directory}/cert`, cert);
+    await Deno.writeTextFile(`${directory}/key`, key);
+    await serve(`metrics_cert = "${directory}/cert"\nmetrics_key = "${directory}/key"`, async ({ port }) => {
+      const ask = async (line: string): Promise<string> => {
+        const connection = await Deno.connectTls({ hostname: "localhost", port, caCerts: [cert] });
+        await connection.write(new TextEncoder().encode(`${line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`));
+        return (await new Response(connection.readable).text()).split("\r\n", 1)[0] ?? "";
+      };
+      for (const line of ["TRACE /metrics", "GET *:x", "OPTIONS *"]) match(await ask(line), /^HTTP\/1\.1 40[045] /);
+      match(await ask("GET /metrics"), / 200 /);
+    });
+  });
+});

@@ -98,6 +98,18 @@ Deno.test("GET /events tells each change of state once, and stops watching with 
   });
 });
 
+Deno.test("GET /events has ended for a client that reads nothing, too, when the daemon stops", async () => {
+  await serve(async (url, node, stop) => {
+    const response = await fetch(`${url}/events`);
+    const made = fakeContainer("c3", "p1", { state: "created" });
+    stop.abort();
+    equal(node.watchers, 0);
+    node.changeContainer({ ...made, state: "running" }, made);
+    match(await response.text(), /^: from now on\n\n$/);
+    equal((await get(`${url}/events`)).status, 503);
+  });
+});
+
 Deno.test("GET /debug/goroutines says what runs, /debug/heap is a snapshot that no web page gets", async () => {
   await serve(async (url) => {
     const text = await (await get(`${url}/debug/goroutines`)).text();
