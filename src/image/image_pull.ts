@@ -1,5 +1,12 @@
 /** One PullImage: from the name in the request to an image in the store. */
-import { FailedPreconditionError, messageOf, PodError, UnavailableError, UnimplementedError } from "../base/errors.ts";
+import {
+  CancelledError,
+  FailedPreconditionError,
+  messageOf,
+  PodError,
+  UnavailableError,
+  UnimplementedError,
+} from "../base/errors.ts";
 import type { Digest, ImageId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { ImageCommit, LayerStage, PresentLayer } from "../storage/types.ts";
@@ -231,7 +238,7 @@ export class ImagePull {
       warnOfSignatures(resolved, { job, log });
       const found = checkResolved(resolved, what.digest);
       if ("content" in found) {
-        artifact = stack.use(await this.#beginArtifact(found, { job, pull, endpoint: resolved.endpoint }));
+        artifact = await kept(stack, await this.#beginArtifact(found, { job, pull, endpoint: resolved.endpoint }));
         return artifact.targets;
       }
       image = found;
@@ -239,7 +246,8 @@ export class ImagePull {
       if (isThere) return [];
       const keys = await openLayerKeys(image.layers, this.settings.decryptionKeysPath ?? DEFAULT_KEYS_PATH);
       const { diffIds } = image;
-      stack.use(
+      await kept(
+        stack,
         await this.#claims.claim(diffIds, async () => {
           present = await store.presentLayers(diffIds, { signal });
           return present.length;
@@ -251,7 +259,7 @@ export class ImagePull {
       log.info("Pulling image", { image: job.name, from: resolved.endpoint, layers: total, present: present.length });
       warnOfPlatform(image, { job, log });
       if (present.length >= total) return [];
-      stage = stack.use(await store.stage());
+      stage = await kept(stack, await store.stage());
       return await targets(stage, { from: present.length, count: total, keys });
     };
     const results = await puller.pull(job, {
@@ -386,6 +394,14 @@ export class CandidatesError extends PodError {
 
 function imageBytes({ layers, config }: CheckedImage): number {
   return layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, config.length);
+}
+
+/** A plan may outlive its pull, whose process has died: what it gets then is let go at once. @throws CancelledError then */
+async function kept<T extends Disposable | AsyncDisposable>(stack: AsyncDisposableStack, thing: T): Promise<T> {
+  if (!stack.disposed) return stack.use(thing);
+  await using late = new AsyncDisposableStack();
+  late.use(thing);
+  throw new CancelledError("the pull ended while it was planned");
 }
 
 /** An image that needs no signature is pulled all the same. */

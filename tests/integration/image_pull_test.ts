@@ -345,6 +345,33 @@ Deno.test("a pull process that dies fails its pulls only; the next pull starts a
   });
 });
 
+Deno.test("a pull process that dies takes along a pull that waits for another one's layers, and what either held", async () => {
+  const pulls = new RunningPulls();
+  await withNode({ pulls }, async ({ images, registry, client, root, store }) => {
+    const built = ["one", "two"].map((name) =>
+      registry.addImage({ name, layers: [...LAYERS, file(name, name)], config: { Cmd: [name] } })
+    );
+    const { promise: waits, resolve: wait } = Promise.withResolvers<void>();
+    using _watch = pulls.watch((id) => pulls.find(id)?.stage === "waiting" && wait());
+    registry.fail({
+      path: built[0]?.layers[0]?.digest ?? "",
+      effect: { kind: "custom", change: (reply) => ({ ...reply, stopAfterBytes: 10, stopBy: "stall" }) },
+    });
+    const pulling = built.map(({ reference }) => images.pull({ image: reference }));
+    await waits;
+    Deno.kill(await client.pid() ?? 0, "SIGKILL");
+    for (const { reason } of await Promise.allSettled(pulling) as PromiseRejectedResult[]) {
+      match(reason.message, /signal 9/);
+    }
+    registry.clearFaults();
+    const signal = AbortSignal.timeout(20_000);
+    for (const { reference } of built) ok(await images.pull({ image: reference }, { signal }));
+    for (const { id } of await images.list()) await images.remove(id);
+    await store.settle();
+    await isClean(root);
+  });
+});
+
 Deno.test("the pull process has only the capabilities that unpacking needs", async () => {
   await withNode({}, async ({ images, registry, client }) => {
     await images.pull({ image: registry.addImage({ name: "app", layers: LAYERS }).reference });
