@@ -109,9 +109,18 @@ export async function isInReadOnlyStore(index: Index, id: ImageId, commit: Image
   if (found === undefined || found.home.table !== undefined) return false;
   const names = strings(found.record, "names");
   const data = strings(found.record, "big-data-names");
-  return commit.names.every((name) => names.includes(name)) &&
+  return commit.names.every((name) => names.includes(name)) && !await isNamedBefore(index, found.home, commit.names) &&
     data.includes(`${MANIFEST_KEY}-${commit.manifest.digest}`) &&
     (commit.index === undefined || data.includes(`${MANIFEST_KEY}-${commit.index.digest}`));
+}
+
+/** Whether a place that counts before this one has one of the names: it would keep it. */
+async function isNamedBefore(index: Index, home: ImageHome, names: readonly string[]): Promise<boolean> {
+  for (const before of index.homes.all.slice(0, index.homes.all.indexOf(home))) {
+    const records = [...(await before.records.read()).values()];
+    if (records.some((record) => strings(record, "names").some((name) => names.includes(name)))) return true;
+  }
+  return false;
 }
 
 /** The refusal to change an image of a read-only store. */

@@ -116,6 +116,18 @@ Deno.test("a pull takes layers of a read-only store for present, and one of its 
   });
 });
 
+Deno.test("a pull gives a name that an image of ours has to the image of a read-only store", async () => {
+  await withFrozen("skopeo", async (frozen, own, image) => {
+    await using store = await openStore(own, { additionalStores: [frozen.graphRoot] });
+    const former = await makeImage(own.directory, [{ "etc/one": "former" }]);
+    await pullInto(store, former, { names: [BASE] });
+    assert.equal((await store.findImage(BASE))?.id, former.id, "what is ours counts before");
+    await pullInto(store, image, { names: [BASE] });
+    assert.equal((await store.findImage(BASE))?.id, image.id);
+    assert.deepEqual((await store.findImage(former.id))?.names, []);
+  });
+});
+
 Deno.test("a read-only store that is away or damaged takes nothing else along, and is seen when it comes back", async () => {
   await withRoots(async (own) => {
     const place = `${own.directory}/share`;
