@@ -293,11 +293,8 @@ export class Images {
     }
   }
 
-  /** What somebody who wrote this means by it, given the image that it is; empty for an id. */
-  async #namesOf(stored: StoredImage, text: string): Promise<readonly ImageReference[]> {
-    const meanings = (await this.meanings(text)).filter((meaning) => !stored.id.startsWith(meaning));
-    const known = meanings.filter((name) => stored.names.includes(name) || stored.repoDigests.includes(name));
-    return (known.length > 0 ? known : meanings.slice(0, 1)).map(parseReference);
+  async #namesOf({ id, names, repoDigests }: StoredImage, text: string): Promise<readonly ImageReference[]> {
+    return namesIn(await this.meanings(text), { id, names: [...names, ...repoDigests] });
   }
 
   async #searched(reference: string): Promise<readonly string[]> {
@@ -305,6 +302,19 @@ export class Images {
     if (config.searchRegistries.length === 0 && config.aliases.size === 0) return [];
     return candidates(reference, { config, shortNameMode: "disabled" }).map(canonical);
   }
+}
+
+/**
+ * What somebody who wrote a text means by it, given the image that it is; empty for an id or a part of one, which has no name
+ * that a policy could be asked about in place of the image's own.
+ */
+export function namesIn(
+  meanings: readonly string[],
+  image: { readonly id: string; readonly names: readonly string[] },
+): readonly ImageReference[] {
+  const known = meanings.filter((name) => image.names.includes(name));
+  const isId = meanings.some((meaning) => image.id.startsWith(meaning));
+  return (known.length > 0 || isId ? known : meanings.slice(0, 1)).map(parseReference);
 }
 
 /** The stored names that a request to remove is about; none when it names the image by id. */

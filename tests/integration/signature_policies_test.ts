@@ -4,6 +4,7 @@ import { Buffer } from "node:buffer";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { openLibraries } from "../../src/linux/warm_up.ts";
+import { addArtifact } from "../fakes/artifact.ts";
 import { FakeRegistry } from "../fakes/registry.ts";
 import { keyPair, publicPem } from "../fakes/signing/certificates.ts";
 import { GpgHome } from "../fakes/signing/gpg.ts";
@@ -83,6 +84,25 @@ Deno.test("what the policy says now counts for images that are here", async () =
     await rejects(images.resolve(id), { kind: "failed_precondition" });
     await writePolicy(`${root}/policy.json`, ACCEPT);
     equal((await images.resolve(id)).id, id);
+  });
+});
+
+Deno.test("an image that is asked for by part of its id has to be allowed under one of its names", async () => {
+  await withNode({}, async (node) => {
+    const { images, all, registry, root } = node;
+    const { reference } = addImage(node, "app");
+    const artifact = addArtifact(registry, { name: "files", files: [{ title: "a", body: "1" }] });
+    const id = await images.pull({ image: reference });
+    await all.pull({ image: artifact.reference });
+    const transports = { docker: { [registry.host]: [{ type: "reject" }] } };
+    await Deno.writeTextFile(`${root}/policy.json`, JSON.stringify({ default: [ACCEPT], transports }));
+    for (const part of [id, id.slice(0, 12)]) {
+      await rejects(images.resolve(part), /app:1 is rejected by the policy/);
+      await rejects(images.resolve(id, { specified: part }), /app:1 is rejected by the policy/);
+    }
+    for (const part of [artifact.id, artifact.id.slice(0, 12)]) {
+      await rejects(all.volume(part), /files:1 is rejected by the policy/);
+    }
   });
 });
 

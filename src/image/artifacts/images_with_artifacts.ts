@@ -1,9 +1,15 @@
 import { FailedPreconditionError, NotFoundError } from "../../base/errors.ts";
 import type { ImageId } from "../../base/ids.ts";
 import type { PullRequest } from "../image_pull.ts";
-import type { ContainerImage, FilesystemUse, ImageInfo, Images, ImageStore } from "../images.ts";
+import {
+  type ContainerImage,
+  type FilesystemUse,
+  type ImageInfo,
+  type Images,
+  type ImageStore,
+  namesIn,
+} from "../images.ts";
 import type { ImageTrust } from "../policy/trust.ts";
-import { parseReference } from "../reference.ts";
 import { type Artifact, NotAnImageError } from "./artifact.ts";
 import type { Artifacts, VolumeFile } from "./artifacts.ts";
 
@@ -138,9 +144,7 @@ export class ImagesWithArtifacts {
     const { specified, namespace, signal = new AbortController().signal } = use;
     const { id, names, digest, indexDigests } = artifact;
     const repoDigests = this.deps.artifacts.info(artifact).repoDigests;
-    const meanings = (await this.deps.images.meanings(specified)).filter((meaning) => !id.startsWith(meaning));
-    const known = meanings.filter((name) => names.includes(name) || repoDigests.includes(name));
-    const meant = (known.length > 0 ? known : meanings.slice(0, 1)).map(parseReference);
+    const meant = namesIn(await this.deps.images.meanings(specified), { id, names: [...names, ...repoDigests] });
     const kept = { id, names, digests: [digest, ...indexDigests] };
     await this.deps.trust.check(kept, { meant, namespace, signal });
   }
