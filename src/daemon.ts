@@ -134,6 +134,8 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   await using stack = new AsyncDisposableStack();
   const [host, places] = await Promise.all([inspectHost(), makePlaces(config)]);
   stack.use(holdLock(`${places.records}/lock`));
+  // CRI-O on the same roots knows no lock of ours: what it runs must not be taken for leftovers.
+  await CrioSocket.check(config.api.listen);
   // What an exec or a killed monitor leaves behind is reaped at once; PID 1 may take its time.
   stack.use(adoptOrphans());
   const { cleanShutdownFile: path, root: graphRoot } = config.crio;

@@ -71,6 +71,15 @@ export class CrioSocket implements AsyncDisposable {
     return socket;
   }
 
+  /**
+   * For whoever is about to change what another program may be using.
+   *
+   * @throws as {@link listen}, and binds nothing
+   */
+  static async check(listen: string): Promise<void> {
+    await refuseOccupied(socketPath(listen));
+  }
+
   /** Stops listening, lets running calls end for up to `graceMs`, then cuts what is left. */
   async close(options: { graceMs: number }): Promise<void> {
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));

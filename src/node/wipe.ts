@@ -22,6 +22,8 @@ export interface WipedNode {
   readonly pods: Pick<Pods, "containers" | "sandboxes" | "records">;
   readonly store: {
     containers(): Promise<readonly StoredContainer[]>;
+    /** Where the root file system of a container is mounted when it is. */
+    mountPoint(id: string): Promise<string>;
     deleteContainer(id: string): Promise<void>;
   };
   readonly images: {
@@ -79,7 +81,7 @@ export async function wipeNode(node: WipedNode, options: WipeOptions): Promise<W
       left.push(id);
     }
   }));
-  const strays = await removeStrays(node, { failed, imageIds });
+  const strays = await removeStrays(node, { failed, imageIds, log: options.log });
   const removedImages = options.images() ? await removeImages(node, { failed, imageIds }) : 0;
   return {
     pods: doomed.length - left.length,
@@ -91,15 +93,27 @@ export async function wipeNode(node: WipedNode, options: WipeOptions): Promise<W
   };
 }
 
-/** Containers of CRI-O, or of a crio whose records were lost: they name their pod; podman's do not. */
+/**
+ * Containers of CRI-O, or of a crio whose records were lost: they name their pod; podman's do not. Mounted ones stay: nothing is
+ * after a reboot, so they run, below monitors that we do not know.
+ */
 async function removeStrays(
   { store, pods }: WipedNode,
-  { failed, imageIds }: { readonly failed: string[]; readonly imageIds: Set<string> },
+  { failed, imageIds, log }: {
+    readonly failed: string[];
+    readonly imageIds: Set<string>;
+    readonly log: Logger;
+  },
 ): Promise<number> {
-  let removed = 0;
+  let [removed, mounted] = [0, 0];
   for (const { id, metadata, imageId } of await store.containers()) {
     if (pods.records.get(id) !== undefined || !namesPod(metadata)) continue;
     try {
+      // Without a layer, or with a damaged record, there is no such place.
+      if (await isMounted(await store.mountPoint(id).catch(() => ""))) {
+        mounted++;
+        continue;
+      }
       await store.deleteContainer(id);
       if (imageId !== undefined) imageIds.add(imageId);
       removed++;
@@ -107,7 +121,20 @@ async function removeStrays(
       failed.push(`container ${id}: ${messageOf(error)}`);
     }
   }
+  if (mounted > 0) {
+    log.warn(
+      `${mounted} containers of another program are mounted and stay: stop them with it, or drain and reboot the node`,
+    );
+  }
   return removed;
+}
+
+/** False also where there is nothing. */
+async function isMounted(path: string): Promise<boolean> {
+  const [there, parent] = await Promise.all(
+    [path, path.replace(/\/[^/]*$/, "")].map((one) => Deno.lstat(one).catch(() => undefined)),
+  );
+  return there !== undefined && there.dev !== parent?.dev;
 }
 
 function namesPod(metadata: string): boolean {

@@ -23,6 +23,12 @@ async function busyPod(lab: Lab, name: string): Promise<{ pod: PodUnderTest; pid
   return { pod, pid: await pidOf(lab, await pod.start({})) };
 }
 
+/** Ids of the containers in the store. */
+async function storedOf(lab: Lab): Promise<string[]> {
+  const text = await Deno.readTextFile(`${lab.directory}/root/overlay-containers/volatile-containers.json`);
+  return JSON.parse(text).map(({ id }: { id: string }) => id);
+}
+
 const exists = (path: string): Promise<boolean> => Deno.lstat(path).then(() => true, () => false);
 
 Deno.test("after a reboot the daemon removes pods and containers, and keeps images and podman's containers", async () => {
@@ -105,6 +111,31 @@ Deno.test("a version file that somebody deleted is no reboot: what lives stays",
     /A version file is missing, but 1 pods live: they are kept/,
   );
   await pod.remove();
+});
+
+Deno.test("containers that run below another program's monitors stay, and nothing goes while another serves", async () => {
+  await using lab = await Lab.start();
+  await lab.pull();
+  const { pod, pid } = await busyPod(lab, "others");
+  await lab.daemon.stop();
+  await Deno.writeTextFile(`${lab.directory}/version`, '"1.36.0"');
+  {
+    using _other = Deno.listen({ transport: "unix", path: `${lab.directory}/crio.sock` });
+    await assert.rejects(lab.daemon.start(), /another process listens there/);
+  }
+  await Deno.remove(`${lab.directory}/crio.sock`).catch(() => {});
+  assert.ok(await exists(`/proc/${pid}/root/bin/busybox`), "the daemon that could not serve has removed nothing");
+  for (const kind of ["containers", "sandboxes"]) {
+    await Deno.remove(`${lab.directory}/root/crio/${kind}`, { recursive: true });
+  }
+  await lab.daemon.start();
+  assert.deepEqual(await podsOf(lab), [], "it is not ours any more");
+  assert.match(await Deno.readTextFile(lab.daemon.logPath), /1 containers of another program are mounted and stay/);
+  assert.ok(await exists(`/proc/${pid}/root/bin/busybox`));
+  assert.equal((await storedOf(lab)).length, 1, pod.id);
+  await powerCut(lab, [pid]);
+  await lab.daemon.start();
+  assert.deepEqual(await storedOf(lab), [], "after a reboot nobody runs it");
 });
 
 Deno.test("after an upgrade pods go with their images, but for those that are pinned", async () => {

@@ -43,9 +43,11 @@ function fakeNode(options: { readonly stuck?: string } = {}): { node: WipedNode;
         Promise.resolve([
           { id: "c1", metadata: '{"pod-id":"p1"}', imageId: "i1" },
           { id: "cri-o", metadata: '{"pod-name":"k8s_POD_x","pod-id":"gone"}', imageId: "i2" },
+          { id: "running", metadata: '{"pod-id":"gone"}', imageId: "i4" },
           { id: "podman", metadata: '{"image-name":"x","name":"podman"}', imageId: "i4" },
           { id: "buildah", metadata: "none", imageId: "i4" },
         ].filter(({ id }) => id !== "c1" || records.has("c1"))),
+      mountPoint: (id: string) => Promise.resolve(id === "running" ? "/proc" : `/nowhere/${id}`),
       deleteContainer: (id: string) => Promise.resolve(void removed.push(id)),
     },
     images: {
