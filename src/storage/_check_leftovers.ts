@@ -1,4 +1,3 @@
-import type { LayerFindings } from "./_check_layers.ts";
 import type { CheckScope, ProblemKind, StoreProblem } from "./check_types.ts";
 import { chainOf, containerOfLayer, type Tables, topLayers } from "./_index.ts";
 import { isId } from "./layout.ts";
@@ -14,11 +13,14 @@ interface Records {
   readonly images: RecordTransaction;
   readonly former: RecordTransaction | undefined;
   readonly containers: RecordTransaction;
-  readonly findings: LayerFindings;
 }
 
 /** Finds what takes space and belongs to nothing: layers that nobody uses, directories without a record, stages. */
-export async function findLeftovers(tables: Tables, records: Records, scope: CheckScope): Promise<StoreProblem[]> {
+export async function findLeftovers(
+  tables: Tables,
+  records: Records,
+  scope: CheckScope = {},
+): Promise<StoreProblem[]> {
   const found: StoreProblem[] = [];
   const add = (kind: ProblemKind, id: string, detail: string): void => {
     found.push({ subject: "leftover", kind, id, detail });

@@ -1,5 +1,6 @@
 import { messageOf } from "../base/errors.ts";
 import { rootOf } from "./_check_layers.ts";
+import { findLeftovers } from "./_check_leftovers.ts";
 import type { CheckReport, ProblemSubject, RepairReport, StoreProblem } from "./check_types.ts";
 import { deleteContainer } from "./_containers.ts";
 import { type Index, topLayers } from "./_index.ts";
@@ -28,7 +29,7 @@ export async function repair(index: Index, report: CheckReport, options: RepairO
   const removable = report.problems.filter(({ subject, kind }) => subject === "image" && kind !== "name-twice");
   for (const id of new Set(removable.map((problem) => problem.id))) await run.removeImage(id);
   await run.removeLayers(ids(report, "layer", (problem) => problem.kind !== "short-name"));
-  for (const path of ids(report, "leftover")) await run.removeLeftover(path);
+  await run.removeLeftovers(new Set(ids(report, "leftover")));
   return run;
 }
 
@@ -118,7 +119,19 @@ class Repair implements RepairReport {
     }
   }
 
-  async removeLeftover(path: string): Promise<void> {
+  /** Under the locks, and only what is one still: since the check somebody may have pulled what such a directory is for. */
+  async removeLeftovers(found: ReadonlySet<string>): Promise<void> {
+    if (found.size === 0) return;
+    using layers = await this.index.layers.begin(this.options);
+    using images = await this.index.images.begin(this.options);
+    using former = await this.index.formerImages?.begin(this.options);
+    using containers = await this.index.containers.begin(this.options);
+    for (const { id, subject } of await findLeftovers(this.index, { layers, images, former, containers })) {
+      if (subject === "leftover" && found.has(id)) await this.#removeLeftover(id);
+    }
+  }
+
+  async #removeLeftover(path: string): Promise<void> {
     await this.#step(`deleted ${path}`, async () => {
       await detachBelow([path]);
       const info = await Deno.lstat(path).catch(() => undefined);

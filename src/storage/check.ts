@@ -52,7 +52,7 @@ async function checkStructure(tables: Tables, scope: CheckScope): Promise<Struct
   const findings = await checkLayers(tables, { own: layers, foreign });
   const imageProblems = await checkImages(tables, findings);
   const containerProblems = await checkContainers(tables, { layers: findings, images: imageProblems, containers });
-  const leftovers = await findLeftovers(tables, { layers, images, former, containers, findings }, scope);
+  const leftovers = await findLeftovers(tables, { layers, images, former, containers }, scope);
   return {
     findings,
     report: {

@@ -299,3 +299,20 @@ Deno.test("a check of files finds damage in a layer, and the image and container
     assert.equal((await store.containers()).length, 1);
   });
 });
+
+Deno.test("a repair leaves alone what somebody has recorded since the check", async () => {
+  await withBench(async ({ roots }) => {
+    const more = await makeImage(roots.directory, [{ "etc/base": "0", "etc/c": "3" }]);
+    const layer = (more.layers[0]?.diffId ?? "").slice("sha256:".length);
+    for (const path of [`overlay/${layer}`, `overlay-images/${more.id}`]) {
+      await Deno.mkdir(`${roots.graphRoot}/${path}`);
+    }
+    const report = await check(roots);
+    assert.deepEqual(kindsOf(report), ["leftover: no-record"]);
+    await using store = await openStore(roots);
+    await pullInto(store, more, { names: ["localhost/c:1"] });
+    assert.deepEqual((await store.repair(report)).done, []);
+    assert.deepEqual((await check(roots)).problems, []);
+    await mounts(store, "localhost/c:1");
+  });
+});
