@@ -1,6 +1,9 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { silentLogger } from "../../../src/base/logger.ts";
+import { openLibraries } from "../../../src/linux/warm_up.ts";
 import { CleanShutdown } from "../../../src/node/clean_shutdown.ts";
+
+openLibraries();
 
 const exists = (path: string): Promise<boolean> => Deno.lstat(path).then(() => true, () => false);
 
