@@ -14,8 +14,9 @@ const REAP_FILE = "reap.json";
 /** Ours are told from those of other programs by the name. */
 const STAGE_NAME = /^crio-[0-9a-f]{16}$/;
 const MAX_LAYERS = 1000;
-/** A stage without a lock file is being made, or its maker died at that moment. */
+/** A stage without a lock file is being made, or its maker died at that moment: who only looks takes it for the former. */
 const GRACE_MS = 60_000;
+const ATTEMPTS = 5;
 
 /**
  * A directory of this process in the store's place for stages. Its lock is held while this object lives; when the
@@ -32,6 +33,18 @@ export class Stage implements LayerStage {
   }
 
   static async create(root: StoreRoot): Promise<Stage> {
+    for (let attempt = 1;; attempt++) {
+      try {
+        return await Stage.#make(root);
+      } catch (error) {
+        // A sweep took it before its lock was held, see `takeOverUnlocked`.
+        const isTaken = error instanceof AlreadyExistsError || codeOf(error) === "ENOENT";
+        if (!isTaken || attempt === ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  static async #make(root: StoreRoot): Promise<Stage> {
     const directory = `${root.staging}/crio-${randomHex(8)}`;
     await makeDirectory(directory, 0o700);
     const lock = RecordLockFile.open(`${directory}/${LOCK_FILE}`);
@@ -103,11 +116,30 @@ export interface AbandonedStage {
 }
 
 /** Stages of ours that nobody holds. Those of other programs are not touched. */
-export function abandonedStages(root: StoreRoot): Promise<AbandonedStage[]> {
-  return abandonedStagesIn(root.stagingDirectories());
+export async function abandonedStages(root: StoreRoot): Promise<AbandonedStage[]> {
+  const places = root.stagingDirectories();
+  for (const place of places) await takeOverUnlocked(place);
+  return await abandonedStagesIn(places);
 }
 
-/** The same in these directories. */
+/**
+ * Stages without a lock file: whoever makes one has died before the next call, or is just there. Whoever has the lock then has the
+ * stage, and it gets another name: a maker that lives does not find it any more, and makes another.
+ */
+async function takeOverUnlocked(place: string): Promise<void> {
+  for (const name of await stageNames(place)) {
+    const directory = `${place}/${name}`;
+    try {
+      if (await Deno.lstat(`${directory}/${LOCK_FILE}`).then(() => true, () => false)) continue;
+      using lock = RecordLockFile.open(`${directory}/${LOCK_FILE}`);
+      if (lock.tryLock("write")) await Deno.rename(directory, `${place}/crio-${randomHex(8)}`);
+    } catch (error) {
+      if (codeOf(error) !== "ENOENT") throw error;
+    }
+  }
+}
+
+/** The same in these directories, which are only looked at. */
 export async function abandonedStagesIn(places: readonly string[]): Promise<AbandonedStage[]> {
   const found: AbandonedStage[] = [];
   for (const place of places) {
