@@ -37,10 +37,13 @@ export interface RuntimeParts extends Omit<HandlerDeps, "config"> {
 
 /** The runtime handlers: only where one of them changes are the programs asked again. */
 export function reloadRuntimes({ runtimes, metrics, users, ...deps }: RuntimeParts): Prepare {
+  // Those of former handlers too, for the pods that still have them.
+  const roots = new Map<string, string>();
   return async (next, changed) => {
     const isAbout = (path: string): boolean => HANDLER_OPTIONS.has(path) || path.startsWith("crio.runtime.runtimes.");
     if (![...changed].some(isAbout)) return undefined;
-    refuseMoved(deps.config, { next, users: users() });
+    for (const [name, { runtimeRoot }] of deps.config.handlers) roots.set(name, runtimeRoot);
+    refuseMoved(roots, { next, users: users() });
     const handlers = await openHandlers({ ...deps, config: next });
     return () => {
       runtimes.replace(handlers);
@@ -50,9 +53,12 @@ export function reloadRuntimes({ runtimes, metrics, users, ...deps }: RuntimePar
 }
 
 /** A runtime knows its containers by its state directory: with another one they could be neither stopped nor removed. */
-function refuseMoved(config: Config, { next, users }: { next: Config; users: Iterable<Handled> }): void {
+function refuseMoved(
+  roots: ReadonlyMap<string, string>,
+  { next, users }: { next: Config; users: Iterable<Handled> },
+): void {
   const used = new Set([...users].map(({ runtimeHandler }) => runtimeHandler));
-  for (const [name, { runtimeRoot }] of config.handlers) {
+  for (const [name, runtimeRoot] of roots) {
     const after = next.handlers.get(name)?.runtimeRoot;
     if (!used.has(name) || after === undefined || after === runtimeRoot) continue;
     throw new FailedPreconditionError(

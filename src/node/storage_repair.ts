@@ -1,3 +1,4 @@
+import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { checkStore } from "../storage/check.ts";
 import type { CheckReport, StoreProblem } from "../storage/check_types.ts";
@@ -6,15 +7,31 @@ import type { StoreOptions } from "../storage/types.ts";
 
 const SHOWN = 20;
 
+interface Context {
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+}
+
 /**
  * After a stop that was not clean: compares records and directories, and removes what is damaged, containers without a
- * mounted root file system too. What cannot be repaired is left and told; nothing else is touched.
+ * mounted root file system too. What cannot be repaired is left and told; nothing else is touched. Nor does a check that fails, as on
+ * a disk with a bad block, keep the daemon from its pods.
+ *
+ * @throws the signal's reason
  */
-export async function repairAfterCrash(
-  store: Store,
-  options: StoreOptions,
-  { log, signal }: { readonly log: Logger; readonly signal: AbortSignal },
-): Promise<void> {
+export async function repairAfterCrash(store: Store, options: StoreOptions, context: Context): Promise<void> {
+  const { log, signal } = context;
+  try {
+    await repair(store, options, context);
+  } catch (error) {
+    signal.throwIfAborted();
+    log.error(
+      `The store could not be checked after a shutdown that was not clean: ${messageOf(error)}; see \`crio check\``,
+    );
+  }
+}
+
+async function repair(store: Store, options: StoreOptions, { log, signal }: Context): Promise<void> {
   const before = await checkStore(options, { signal });
   const counts = { layers: before.layers, images: before.images, containers: before.containers };
   if (before.problems.length === 0) {
