@@ -258,8 +258,10 @@ export class DropFolder {
       const only = label === undefined ? {} : { label };
       const { images, failures } = await this.deps.archives.all(entry.place, { signal, mode, nameless, ...only });
       entry.images = images;
+      // Where images come from counts for the policy, of an archive that is good in part too; that one is read again.
+      const stamp = failures.length > 0 ? "" : entry.file.stamp;
+      if (stamp !== "" || images.length > 0) await this.deps.records.set(name, { stamp, images });
       if (failures.length > 0) return this.#failed(name, entry, failures, lastError);
-      await this.deps.records.set(name, { stamp: entry.file.stamp, images });
       delete entry.error;
       delete entry.retryAtMs;
       entry.state = "imported";

@@ -19,7 +19,7 @@ interface Tried {
 async function withFolder(
   options: { readonly files: readonly string[]; readonly retryMs?: number },
   result: (file: string, tries: number) => Promise<ImportResult>,
-  body: (folder: DropFolder, tried: readonly Tried[]) => Promise<void>,
+  body: (folder: DropFolder, tried: readonly Tried[], records: ImportRecords) => Promise<void>,
 ): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "drop-" });
   const stop = new AbortController();
@@ -43,7 +43,7 @@ async function withFolder(
   });
   const running = folder.run(stop.signal);
   try {
-    await body(folder, tried);
+    await body(folder, tried, records);
   } finally {
     stop.abort();
     await running;
@@ -104,10 +104,15 @@ Deno.test("DropFolder takes pinned archives first, then small ones, two at a tim
 
 Deno.test("DropFolder tells of images of an archive that is good in part, and of what is not", async () => {
   const half = { ...imported("r.example/a:1"), failures: [new DataLossError("image 1 is damaged")] };
-  await withFolder({ files: ["half.pinned.tar"] }, () => Promise.resolve(half), async (folder) => {
+  await withFolder({ files: ["half.pinned.tar"] }, () => Promise.resolve(half), async (folder, tried, records) => {
     await settled(folder);
     const [status] = folder.list();
     deepEqual([status?.state, status?.error, status?.images.length], ["failed", "image 1 is damaged", 1]);
-    ok(folder.isPinned(parseImageId("a".repeat(64))));
+    const id = parseImageId("a".repeat(64));
+    ok(folder.isPinned(id));
+    // The policy of the archive's place counts for what came of it.
+    deepEqual(records.originsOf(id).map(({ path }) => path), ["/a"]);
+    ok(records.get("half.pinned.tar")?.stamp === "", "the next start reads it again");
+    equal(tried.length, 1);
   });
 });
