@@ -269,6 +269,8 @@ class PullWorker {
     job: { readonly message: ToProcess; readonly result: Promise<T>; readonly signal: AbortSignal },
   ): Promise<T> {
     const { message, result, signal } = job;
+    // The process may have been waited for.
+    signal.throwIfAborted();
     // Until the answer to a cancel comes, the process still writes into the stage.
     let overdue: ReturnType<typeof setTimeout> | undefined;
     const cancel = (): void => {

@@ -1,6 +1,7 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { parseImageId } from "../../src/base/ids.ts";
 import type { PodError } from "../../src/base/errors.ts";
+import { hostPlatform } from "../../src/image/manifest/platform.ts";
 import { RunningPulls } from "../../src/image/progress/running_pulls.ts";
 import { openLibraries } from "../../src/linux/warm_up.ts";
 import { FakeRegistry } from "../fakes/registry.ts";
@@ -316,6 +317,22 @@ Deno.test("a pull that is cancelled leaves nothing, and the process goes on", as
     await isClean(root);
     ok(await images.pull({ image: built.reference }));
     equal(await client.pid(), pid);
+  });
+});
+
+Deno.test("a pull that is cancelled while its process starts asks no registry", async () => {
+  await withNode({}, async ({ client, registry }) => {
+    registry.addImage({ name: "app", layers: LAYERS });
+    const endpoints = [{ host: registry.host, path: "app", insecure: true, mirror: false }];
+    const common = { proxy: {}, platform: await hostPlatform(), trust: { configHome: "" } };
+    const controller = new AbortController();
+    const pulling = client.pull({ name: "app", reference: "1", endpoints, ...common }, {
+      signal: controller.signal,
+      plan: () => Promise.reject(new Error("there is nothing to plan")),
+    });
+    controller.abort(new Error("the client went away"));
+    await rejects(pulling, /went away/);
+    equal(registry.requests.length, 0);
   });
 });
 
