@@ -33,7 +33,7 @@ export interface WipedNode {
 }
 
 export interface WipeOptions {
-  /** Whether images of the removed containers go too, unless they are pinned; asked once those are gone. */
+  /** Whether images of the removed containers go too, unless they are pinned; asked once those are gone, before each. */
   readonly images: () => boolean;
   /** Pods that live stay: for when only a file says that the node has rebooted. */
   readonly keepLiving: boolean;
@@ -82,7 +82,7 @@ export async function wipeNode(node: WipedNode, options: WipeOptions): Promise<W
     }
   }));
   const strays = await removeStrays(node, { failed, imageIds, log: options.log });
-  const removedImages = options.images() ? await removeImages(node, { failed, imageIds }) : 0;
+  const removedImages = options.images() ? await removeImages(node, { failed, imageIds, goesOn: options.images }) : 0;
   return {
     pods: doomed.length - left.length,
     containers: before - records.size + strays,
@@ -148,13 +148,18 @@ function namesPod(metadata: string): boolean {
 
 async function removeImages(
   { images, pods }: WipedNode,
-  { failed, imageIds }: { readonly failed: string[]; readonly imageIds: ReadonlySet<string> },
+  { failed, imageIds, goesOn }: {
+    readonly failed: string[];
+    readonly imageIds: ReadonlySet<string>;
+    readonly goesOn: () => boolean;
+  },
 ): Promise<number> {
   const free = (await images.list()).filter(({ id, pinned }) =>
     imageIds.has(id) && !pinned && !pods.containers.usesImage(id)
   );
   let removed = 0;
   for (const { id } of free) {
+    if (!goesOn()) break;
     try {
       await images.remove(id);
       removed++;

@@ -78,3 +78,12 @@ Deno.test("wipeNode() goes on after a pod that cannot be removed, and says why",
   deepEqual([report.pods, report.left], [1, ["p1"]]);
   deepEqual(removed, ["p2", "cri-o"]);
 });
+
+Deno.test("wipeNode() removes no further image once the daemon serves", async () => {
+  const { node, removed } = fakeNode();
+  const list: WipedNode["images"]["list"] = async () =>
+    (await node.images.list()).filter(({ pinned }) => !pinned).flatMap((image) => [image, image]);
+  const images = (): boolean => !removed.includes("i1");
+  await wipeNode({ ...node, images: { ...node.images, list } }, { ...OPTIONS, images });
+  deepEqual(removed, ["p1", "p2", "cri-o", "i1"]);
+});
