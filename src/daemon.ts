@@ -138,8 +138,9 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   await CrioSocket.check(config.api.listen);
   // What an exec or a killed monitor leaves behind is reaped at once; PID 1 may take its time.
   stack.use(adoptOrphans());
-  const { cleanShutdownFile: path, root: graphRoot } = config.crio;
-  const shutdown = stack.use(await CleanShutdown.begin({ path, graphRoot, log }));
+  const { cleanShutdownFile: path, root, imageStore } = config.crio;
+  const roots = [root, imageStore].filter((one) => one !== "");
+  const shutdown = stack.use(await CleanShutdown.begin({ path, roots, log }));
   const { wasUnclean } = shutdown;
   const store = stack.use(await openStore(config, { log, host, wasUnclean, signal }));
   const users: { inUse: (imageId: string) => boolean } = { inUse: () => false };

@@ -19,7 +19,7 @@ export class CleanShutdown implements AsyncDisposable {
   readonly wasPowerCut: boolean;
 
   private constructor(
-    private readonly options: { readonly path: string; readonly graphRoot: string; readonly log: Logger },
+    private readonly options: { readonly path: string; readonly roots: readonly string[]; readonly log: Logger },
     found: { readonly wasUnclean: boolean; readonly wasPowerCut: boolean },
   ) {
     this.wasUnclean = found.wasUnclean;
@@ -30,9 +30,15 @@ export class CleanShutdown implements AsyncDisposable {
    * Takes the mark away: from now on a crash shows.
    *
    * @param options.path empty: no mark is kept, and no shutdown counts as unclean
+   * @param options.roots directories of the store, which may be on several file systems
    */
   static async begin(
-    options: { readonly path: string; readonly graphRoot: string; readonly log: Logger; readonly bootId?: string },
+    options: {
+      readonly path: string;
+      readonly roots: readonly string[];
+      readonly log: Logger;
+      readonly bootId?: string;
+    },
   ): Promise<CleanShutdown> {
     const { path } = options;
     const { bootId = await Deno.readTextFile(BOOT_ID) } = options;
@@ -62,10 +68,10 @@ export class CleanShutdown implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const { path, graphRoot, log } = this.options;
+    const { path, roots, log } = this.options;
     if (!this.#finished || path === "") return;
     try {
-      await runCommand(["/usr/bin/env", "sync", "--file-system", graphRoot], {
+      await runCommand(["/usr/bin/env", "sync", "--file-system", ...roots], {
         signal: AbortSignal.timeout(SYNC_LIMIT_MS),
       });
       await writeFileAtomic(path, new Uint8Array());
