@@ -19,7 +19,8 @@ export function dockerSubject(reference: ImageReference): PolicySubject {
   for (let name: string = reference.repository; name !== ""; name = name.slice(0, Math.max(0, name.lastIndexOf("/")))) {
     scopes.push(name);
   }
-  const host = domainOf(reference);
+  // A wildcard speaks of hosts whatever the port, as in containers/image.
+  const [host = ""] = domainOf(reference).split(":", 1);
   for (let dot = host.indexOf("."); dot >= 0; dot = host.indexOf(".", dot + 1)) scopes.push(`*${host.slice(dot)}`);
   return { transport: "docker", scopes, name: canonical(reference), reference };
 }

@@ -31,7 +31,7 @@ Deno.test("demandOf() takes the most particular scope", () => {
     "bad.example.com": REJECT,
   };
   const policy = { default: REJECT, transports: { docker } };
-  for (const name of ["busybox:1", "team/app:1", "a.b.example.com/x", "x.example.com/y/z:1"]) {
+  for (const name of ["busybox:1", "team/app:1", "a.b.example.com/x", "x.example.com/y/z:1", "x.example.com:5000/y"]) {
     equal(ask(policy, name), undefined, name);
   }
   for (const name of ["busybox:evil", "alpine", "quay.io/x", "example.com/x", "bad.example.com/x"]) {
