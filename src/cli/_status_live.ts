@@ -57,10 +57,10 @@ interface NodeEvent {
 
 const SHORT_ID = 13;
 
-/** `crio status events`: a line for each change from now on, until the daemon stops. */
+/** `crio status events`: a line for each change from now on, until the daemon stops or nobody reads. */
 export async function statusEvents(daemon: Daemon, options: { readonly json: boolean }): Promise<void> {
   for await (const data of events(daemon, "/events")) {
-    print(`${options.json ? data : eventLine(JSON.parse(data))}\n`);
+    if (!print(`${options.json ? data : eventLine(JSON.parse(data))}\n`)) return;
   }
 }
 

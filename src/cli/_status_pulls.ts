@@ -24,7 +24,7 @@ export async function statusPulls(daemon: Daemon, { json, follow }: PullsOptions
   }
   if (!isTerminal) {
     for await (const data of events(daemon, "/pulls")) {
-      print(json ? `${data}\n` : `${plainLines([JSON.parse(data)])[0]}\n`);
+      if (!print(json ? `${data}\n` : `${plainLines([JSON.parse(data)])[0]}\n`)) return;
     }
     return;
   }

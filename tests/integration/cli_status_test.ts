@@ -145,6 +145,20 @@ Deno.test("crio status events prints a line for each change until the daemon sto
   });
 });
 
+Deno.test("crio status events ends when nobody reads it any more, and leaves its place to others", async () => {
+  await withDaemon(async ({ node, start }) => {
+    const child = start("events");
+    while (node.watchers < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    await child.stdout.cancel();
+    const running = fakeContainer("c1", "p1");
+    node.changeContainer({ ...running, state: "exited" }, running);
+    const late = setTimeout(() => child.kill("SIGKILL"), 10_000);
+    equal((await child.status).code, 0);
+    clearTimeout(late);
+    while (node.watchers > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  });
+});
+
 Deno.test("crio status goroutines and heap show what the daemon does and holds", async () => {
   await withDaemon(async ({ directory, crio }) => {
     match((await crio("goroutines")).out, /^pid \d+, up \d+ s\noperations running: 0\n/);
