@@ -7,6 +7,8 @@ import { isSet, lastValue, type ParsedFlags, parseFlags, UsageError } from "./fl
 const DEFAULT_SOCKET = "/var/run/crio/crio.sock";
 /** A snapshot takes the daemon some time. */
 const HEAP_LIMIT_MS = 120_000;
+/** A timer for longer fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const USAGE = "crio status --help lists what there is";
 
 /** `crio status COMMAND`: asks a running daemon over its socket. */
@@ -70,7 +72,7 @@ function durationMs(flag: string, text: string): number {
   if (ms === undefined || ms <= 0) {
     throw new UsageError(`--${flag} ${JSON.stringify(text)} is not a duration such as 10s`);
   }
-  return ms;
+  return Math.min(ms, LONGEST_TIMER_MS);
 }
 
 async function showContainers(asked: Asked): Promise<void> {
@@ -83,7 +85,10 @@ async function showContainers(asked: Asked): Promise<void> {
 
 async function showList({ daemon, json }: Asked, what: "/pods" | "/containers" | "/images"): Promise<void> {
   const text = await get(daemon, what === "/images" ? what : "/pods");
-  if (json) return print(`${text}\n`);
+  if (json) {
+    print(`${text}\n`);
+    return;
+  }
   const { podLines, containerLines, imageLines } = await import("./status_tables.ts");
   const { pods, images } = JSON.parse(text);
   const nowMs = Date.now();

@@ -67,6 +67,7 @@ Deno.test("crio status info, config, pods, containers and images print text, and
     node.containerRecords.set("c2", fakeContainer("c2", "p1", { state: "exited", exitCode: 3, finishedAtNanos: "1" }));
     match((await crio("info")).out, /^cgroup driver: systemd\nstorage driver: overlay\n/);
     equal(JSON.parse((await crio("info", "--json")).out).storage_root, "/s");
+    equal((await crio("info", "--timeout", "1000h")).code, 0, "longer than a timer can be");
     equal((await crio("config")).out, '[crio]\nroot = "/s"\n');
     deepEqual(JSON.parse((await crio("--json", "c")).out), { crio: { root: "/s" } });
     match((await crio("pods")).out, /^POD ID .*\np1 +default +pod-p1 +ready +\S+ +1\/2 +10\.88\.0\.7,fd00::7\n$/);
