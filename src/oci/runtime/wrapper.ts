@@ -45,9 +45,10 @@ export function needsV1View(version: RuntimeVersion, cgroup: CgroupLayout): bool
 export async function runtimePathFor(options: WrapperOptions): Promise<string> {
   const { path, cgroup, directory, log, version } = options;
   if (!needsV1View(version, cgroup)) return path;
-  const wrapper = `${directory}/${version.program}-cgroup-v1`;
+  // One for each program: handlers may have several, and are opened at the same time.
+  const wrapper = `${directory}/${encodeURIComponent(path)}-cgroup-v1`;
   await Deno.mkdir(directory, { recursive: true, mode: 0o755 });
-  const staged = `${wrapper}.${Deno.pid}`;
+  const staged = `${wrapper}.${crypto.randomUUID()}`;
   await Deno.writeTextFile(staged, await scriptFor(options), { mode: 0o755 });
   await Deno.chmod(staged, 0o755);
   await Deno.rename(staged, wrapper);
