@@ -207,10 +207,12 @@ export const RUNTIME = {
     doc: "Lowest host group id that a mapping may name; -1 is any.",
   }),
   ctrStopTimeoutSeconds: integer("ctr_stop_timeout", 30, {
+    built: false,
     env: "CONTAINER_STOP_TIMEOUT",
     doc: "Least time in seconds that a container gets to stop; below 30 is taken as 30.",
   }),
   dropInfraCtr: on("drop_infra_ctr", {
+    built: false,
     doc: "Whether pods do without an infra process unless they share a PID namespace.",
   }),
   infraCtrCpuset: text("infra_ctr_cpuset", "", {
@@ -308,6 +310,7 @@ export const HANDLER = {
     doc: "Environment of monitors.",
   }),
   monitorExecCgroup: text("monitor_exec_cgroup", "", {
+    built: false,
     flag: false,
     reload: true,
     check: oneOf("", "container"),

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { ServiceManager } from "../fakes/notify_receiver.ts";
 import { Lab } from "./harness/lab.ts";
+import { until } from "./harness/tries.ts";
 import { containerConfig, podConfig, SLEEPER } from "./harness/pods.ts";
 
 /** Variables of a process's environment that belong to the service manager's protocol. */
@@ -51,6 +52,16 @@ Deno.test("a service: ready when the socket serves, alive by its own Status, sto
   await lab.daemon.stop();
   await manager.next(/^STOPPING=1/);
   await lab.daemon.start();
+});
+
+Deno.test("SIGUSR1 and SIGUSR2 do not end the daemon; SIGUSR2 collects garbage and says so", async () => {
+  await using lab = await Lab.start();
+  Deno.kill(lab.daemon.pid, "SIGUSR1");
+  Deno.kill(lab.daemon.pid, "SIGUSR2");
+  await until("the collection", () => {
+    return Promise.resolve(/SIGUSR2: garbage is collected.*rssBytes=\d+/.test(lab.daemon.logTail(10)) || undefined);
+  });
+  assert.equal((await lab.daemon.client.call("version", {})).runtimeName, "cri-o");
 });
 
 Deno.test("lines to the journal begin with their severity", async () => {

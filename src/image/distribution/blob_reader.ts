@@ -155,6 +155,9 @@ export class BlobReader implements ByteReader {
     const response = await this.#request(`bytes=${from}-${end - 1}`, AbortSignal.any([this.options.signal, stop]));
     await using body = response.body;
     if (response.status !== 206) throw this.#refused(`answers a range with status ${response.status}`);
+    // Less than was asked for is allowed: then one stream goes on.
+    const length = response.header("content-length");
+    if (length !== undefined && Number(length) < end - from) throw this.#refused(`gives ${length} bytes of a range`);
     this.#checkLength(response, from, end);
     const bytes = new Uint8Array(end - from);
     let filled = 0;

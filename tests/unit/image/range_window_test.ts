@@ -98,6 +98,16 @@ for (
     "is cut": { kind: "truncate", afterBytes: 1000 },
     "is reset": { kind: "reset", afterBytes: 1000 },
     "fails": { kind: "status", status: 503 },
+    "is shorter than asked": {
+      kind: "custom",
+      change: (reply, { headers }) => {
+        const [, from = "", to = ""] = /^bytes=(\d+)-(\d+)$/.exec(headers.get("range") ?? "") ?? [];
+        if (to === "") return reply;
+        const end = Number(to) - 1000;
+        const range = { "content-range": `bytes ${from}-${end}/${BLOB.length}` };
+        return { ...reply, headers: { ...reply.headers, ...range }, body: BLOB.subarray(Number(from), end + 1) };
+      },
+    },
     "is refused": { kind: "custom", change: (reply) => ({ ...reply, status: 416, body: new Uint8Array() }) },
   })
 ) {
