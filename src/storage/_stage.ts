@@ -91,7 +91,8 @@ export class Stage implements LayerStage {
     if (this.#disposed) return;
     this.#disposed = true;
     using _lock = this.#lock;
-    await removeTree(this.directory);
+    // Whoever looks whether the stage is held may make its lock file again while it is deleted: once more then.
+    await removeTree(this.directory).catch(() => removeTree(this.directory));
   }
 }
 
@@ -130,7 +131,7 @@ async function takeOverUnlocked(place: string): Promise<void> {
   for (const name of await stageNames(place)) {
     const directory = `${place}/${name}`;
     try {
-      if (await Deno.lstat(`${directory}/${LOCK_FILE}`).then(() => true, () => false)) continue;
+      if (await isThere(`${directory}/${LOCK_FILE}`)) continue;
       using lock = RecordLockFile.open(`${directory}/${LOCK_FILE}`);
       if (lock.tryLock("write")) await Deno.rename(directory, `${place}/crio-${randomHex(8)}`);
     } catch (error) {
@@ -161,17 +162,27 @@ async function stageNames(place: string): Promise<string[]> {
   }
 }
 
+/** Also when it is gone meanwhile: then it was. */
 async function isHeld(directory: string): Promise<boolean> {
   const path = `${directory}/${LOCK_FILE}`;
   try {
-    await Deno.lstat(path);
+    if (!await isThere(path)) {
+      const made = (await Deno.lstat(directory)).mtime?.getTime() ?? 0;
+      return Date.now() - made < GRACE_MS;
+    }
+    using lock = RecordLockFile.open(path);
+    return !lock.tryLock("write");
   } catch (error) {
     if (codeOf(error) !== "ENOENT") throw error;
-    const made = (await Deno.lstat(directory)).mtime?.getTime() ?? 0;
-    return Date.now() - made < GRACE_MS;
+    return true;
   }
-  using lock = RecordLockFile.open(path);
-  return !lock.tryLock("write");
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await Deno.lstat(path).then(() => true, (error) => {
+    if (codeOf(error) !== "ENOENT") throw error;
+    return false;
+  });
 }
 
 async function readReap(path: string): Promise<readonly string[]> {

@@ -106,7 +106,9 @@ Deno.test("GET /events has ended for a client that reads nothing, too, when the 
     equal(node.watchers, 0);
     node.changeContainer({ ...made, state: "running" }, made);
     match(await response.text(), /^: from now on\n\n$/);
-    equal((await get(`${url}/events`)).status, 503);
+    const late = await get(`${url}/events`);
+    equal(late.status, 503);
+    await late.body?.cancel();
   });
 });
 

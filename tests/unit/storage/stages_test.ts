@@ -19,16 +19,19 @@ Deno.test("Store.open() removes a stage whose maker died before it had a lock fi
 Deno.test("stages that are made while others open the store, and sweep it, stay whole", async () => {
   await withRoots(async (roots) => {
     await using store = await openStore(roots);
-    let swept = 0;
+    const SWEEPS = 10;
+    let isOver = false;
     const sweeping = (async (): Promise<void> => {
-      for (; swept < 5; swept++) await (await openStore(roots))[Symbol.asyncDispose]();
+      for (let i = 0; i < SWEEPS; i++) await (await openStore(roots))[Symbol.asyncDispose]();
+    })().finally(() => isOver = true);
+    const making = (async (): Promise<void> => {
+      while (!isOver) {
+        await using stage = await store.stage();
+        const directory = await stage.layerDirectory(0);
+        await Deno.writeTextFile(`${directory}/file`, "there");
+        assert.equal(await Deno.readTextFile(`${directory}/file`), "there");
+      }
     })();
-    while (swept < 5) {
-      await using stage = await store.stage();
-      const directory = await stage.layerDirectory(0);
-      await Deno.writeTextFile(`${directory}/file`, "there");
-      assert.equal(await Deno.readTextFile(`${directory}/file`), "there");
-    }
-    await sweeping;
+    await Promise.all([sweeping, making]);
   });
 });
