@@ -39,6 +39,16 @@ async function repair(store: Store, options: StoreOptions, { log, signal }: Cont
     return;
   }
   tell(before, log);
+  const away = await absentStores(options);
+  if (away.length > 0) {
+    log.error(
+      `Nothing is repaired: there is no image store at ${
+        away.join(", ")
+      }, and what stands on it looks damaged; mount it, ` +
+        "or take it out of additionalimagestores, then `crio check --repair`",
+    );
+    return;
+  }
   const { done, failed } = await store.repair(before, { removeContainers: true, signal });
   for (const step of done) log.warn(`Repaired the store: ${step}`);
   for (const reason of failed) log.error(`The store is not repaired: ${reason}`);
@@ -48,6 +58,14 @@ async function repair(store: Store, options: StoreOptions, { log, signal }: Cont
     `${after.problems.length} problems of the store are left; \`crio check\` lists them, and with this daemon stopped ` +
       "`crio check --repair --force` removes what is damaged",
   );
+}
+
+/** Additional image stores that are not there now, as a share that is not mounted yet. */
+async function absentStores({ additionalStores = [] }: StoreOptions): Promise<readonly string[]> {
+  const found = await Promise.all(
+    additionalStores.map((root) => Deno.stat(`${root}/overlay-layers/layers.json`).then(() => true, () => false)),
+  );
+  return additionalStores.filter((_, i) => found[i] !== true);
 }
 
 function tell({ problems }: CheckReport, log: Logger): void {
