@@ -5,6 +5,7 @@ import { parseDeviceAnnotation, parseDeviceLine } from "../security/devices/devi
 import { allHostDevices, hostDevices } from "../security/devices/host_devices.ts";
 import type { DevicePolicy } from "./ports.ts";
 import type { ContainerSpec } from "./types.ts";
+import { entryExists } from "../linux/exists.ts";
 
 /** What decides about a container's devices. */
 export interface DeviceInput {
@@ -41,7 +42,7 @@ async function requested(
   { spec, policy, allDevices }: DeviceInput,
 ): Promise<GrantedDevice[]> {
   const { hostPath, containerPath } = request;
-  if (allDevices && hostPath !== containerPath && await isThere(containerPath)) {
+  if (allDevices && hostPath !== containerPath && await entryExists(containerPath)) {
     throw new InvalidArgumentError(
       `device ${hostPath}: a privileged container has the node's own ${containerPath}; choose a path that is free on the node`,
     );
@@ -60,14 +61,4 @@ async function requested(
       },
     };
   });
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await Deno.lstat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }

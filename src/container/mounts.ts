@@ -8,6 +8,7 @@ import { copyDefaultMounts } from "./volumes/default_mounts.ts";
 import { runsSystemd, systemdMounts } from "./volumes/systemd_mounts.ts";
 import type { ReportedMount } from "./types.ts";
 import { resolveVolumes } from "./volumes/volumes.ts";
+import { resolves } from "../linux/exists.ts";
 
 /** Some nodes do not mount it: then the container mounts the queues of the node's IPC namespace itself. */
 const QUEUES = "/dev/mqueue";
@@ -40,7 +41,7 @@ export async function containerMounts(input: BundleInput, args: readonly string[
     privileged,
     readonlySysfs: handler.readonlySysfs,
     shmPath: pod.shmPath,
-    hostIpc: pod.namespaces.ipc === undefined && await exists(QUEUES),
+    hostIpc: pod.namespaces.ipc === undefined && await resolves(QUEUES),
     writableCgroups: node.cgroupNamespaces && writesCgroups(input.annotations),
   });
   const access = readonlyRootfs ? "ro" : "rw";
@@ -94,8 +95,4 @@ async function declaredVolumes({ image, node, record, pod }: BundleInput): Promi
     await Deno.chown(source, uid, gid);
     return { destination, type: "bind", source, options: ["bind", "private", "rw"] };
   }));
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(() => true, () => false);
 }

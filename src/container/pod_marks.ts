@@ -1,5 +1,6 @@
 import { FailedPreconditionError, messageOf } from "../base/errors.ts";
 import type { OciMount, OciSpec } from "../oci/spec/types.ts";
+import { resolves } from "../linux/exists.ts";
 
 const ZONES = "/usr/share/zoneinfo";
 const FIPS_SETTING = "/proc/sys/crypto/fips_enabled";
@@ -31,7 +32,7 @@ export async function withPodMarks(spec: OciSpec, options: MarkOptions): Promise
   const access = spec.root.readonly === true ? "ro" : "rw";
   await add("/run/.containerenv", { name: ".containerenv", bytes: new Uint8Array(), access });
   if (timezone !== "") await add("/etc/localtime", { name: "localtime", bytes: await zone(timezone), access: "ro" });
-  if (hidesFips && await exists(FIPS_SETTING)) {
+  if (hidesFips && await resolves(FIPS_SETTING)) {
     await add(FIPS_SETTING, { name: "fips-enabled", bytes: new TextEncoder().encode("0\n"), access: "ro" });
   }
   return { ...spec, mounts: [...spec.mounts, ...mounts] };
@@ -55,8 +56,4 @@ async function zone(name: string): Promise<Uint8Array> {
         "name another zone",
     );
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(() => true, () => false);
 }

@@ -2,6 +2,7 @@
  * What this machine can do, looked at once at start. Plain data; each user decides what follows from it.
  */
 import { canSetMountAttributes } from "./mount_attributes.ts";
+import { resolves } from "./exists.ts";
 
 /** Where the cgroup controllers are. */
 export interface CgroupLayout {
@@ -77,8 +78,8 @@ export async function inspectHost(options: { readonly root?: string } = {}): Pro
   const setsAttributes = isAtLeast(kernel, 5, { minor: 12 }) && canSetMountAttributes();
   return {
     cgroup,
-    swapAccounting: await exists(root + swapMark(cgroup)),
-    systemd: await exists(`${root}/run/systemd/system`) && await isSystemd(file),
+    swapAccounting: await resolves(root + swapMark(cgroup)),
+    systemd: await resolves(`${root}/run/systemd/system`) && await isSystemd(file),
     capabilities: {
       effective: parseCapabilities(status, "CapEff"),
       bounding: parseCapabilities(status, "CapBnd"),
@@ -91,7 +92,7 @@ export async function inspectHost(options: { readonly root?: string } = {}): Pro
     idMappedMounts: setsAttributes,
     idMappedOverlay: setsAttributes && isAtLeast(kernel, 5, { minor: 19 }),
     recursiveReadOnly: setsAttributes,
-    userNamespaces: await exists(`${root}/proc/self/ns/user`),
+    userNamespaces: await resolves(`${root}/proc/self/ns/user`),
     kernel,
     oomScoreAdj: Number(oom.trim()) || 0,
   };
@@ -171,7 +172,7 @@ async function hasModule({ root, release }: { readonly root: string; readonly re
 
 /** Absolute path of an installed program, in the places where a daemon's children look; undefined where there is none. */
 export async function findProgram(name: string, root = ""): Promise<string | undefined> {
-  for (const folder of PROGRAM_FOLDERS) if (await exists(`${root}${folder}/${name}`)) return `${folder}/${name}`;
+  for (const folder of PROGRAM_FOLDERS) if (await resolves(`${root}${folder}/${name}`)) return `${folder}/${name}`;
   return undefined;
 }
 
@@ -191,14 +192,5 @@ async function readOrEmpty(path: string): Promise<string> {
     return await Deno.readTextFile(path);
   } catch {
     return "";
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch {
-    return false;
   }
 }

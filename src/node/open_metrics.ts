@@ -6,6 +6,7 @@ import { writeFileAtomic } from "../linux/atomic_file.ts";
 import { type DaemonObserver, Metrics, noMetrics } from "../metrics/metrics.ts";
 import { serveMetrics } from "../metrics/server.ts";
 import { TlsFiles } from "../streaming/tls_files.ts";
+import { resolves } from "../linux/exists.ts";
 
 interface MetricsDeps {
   /** Closes the server. */
@@ -30,7 +31,7 @@ async function openTls({ metrics, api }: Config, { stack, log }: MetricsDeps): P
   if (certFile === "" || keyFile === "") {
     throw new InvalidArgumentError("metrics_cert and metrics_key belong together: set both, or none for plain HTTP");
   }
-  if (!await isThere(certFile) && !await isThere(keyFile)) {
+  if (!await resolves(certFile) && !await resolves(keyFile)) {
     const encoder = new TextEncoder();
     const { selfSigned } = await import("../metrics/self_signed.ts");
     const names = [Deno.hostname(), "localhost", "127.0.0.1", metricsHost].filter((name) => /^[\w.-]+$/.test(name));
@@ -42,8 +43,4 @@ async function openTls({ metrics, api }: Config, { stack, log }: MetricsDeps): P
   const minVersion = api.tlsMinVersion === "VersionTLS13" ? "TLSv1.3" : "TLSv1.2";
   const server = { name: "metrics", options: "metrics_" };
   return stack.use(await TlsFiles.open({ certFile, keyFile, caFile: "", minVersion, server }, log));
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(() => true, () => false);
 }

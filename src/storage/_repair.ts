@@ -9,6 +9,7 @@ import { isLayerMounted } from "./_overlay.ts";
 import { strings, text } from "./_records.ts";
 import type { Stage } from "./_stage.ts";
 import { detachBelow } from "./_trees.ts";
+import { resolves } from "../linux/exists.ts";
 
 interface RepairOptions {
   readonly session: Stage;
@@ -39,11 +40,6 @@ function ids(
   fits: (problem: StoreProblem) => boolean = () => true,
 ): string[] {
   return [...new Set(report.problems.filter((item) => item.subject === subject && fits(item)).map(({ id }) => id))];
-}
-
-/** Whether a short name was linked again meanwhile. */
-async function leadsSomewhere(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(() => true, () => false);
 }
 
 /** One repair on its way: each step is tried, whatever the others came to. */
@@ -135,7 +131,7 @@ class Repair implements RepairReport {
     await this.#step(`deleted ${path}`, async () => {
       await detachBelow([path]);
       const info = await Deno.lstat(path).catch(() => undefined);
-      if (info === undefined || (info.isSymlink && await leadsSomewhere(path))) return;
+      if (info === undefined || (info.isSymlink && await resolves(path))) return;
       if (info.isDirectory) await this.index.trash.discard(path);
       else await Deno.remove(path);
     });

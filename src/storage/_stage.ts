@@ -7,6 +7,7 @@ import { RecordLockFile } from "../linux/record_lock.ts";
 import type { StoreRoot } from "./_root.ts";
 import { codeOf, makeDirectory, removeTree } from "./_trees.ts";
 import type { LayerStage } from "./types.ts";
+import { entryExists } from "../linux/exists.ts";
 
 /** containers/storage knows this name and leaves directories alone whose lock is held. */
 const LOCK_FILE = "staging.lock";
@@ -131,7 +132,7 @@ async function takeOverUnlocked(place: string): Promise<void> {
   for (const name of await stageNames(place)) {
     const directory = `${place}/${name}`;
     try {
-      if (await isThere(`${directory}/${LOCK_FILE}`)) continue;
+      if (await entryExists(`${directory}/${LOCK_FILE}`)) continue;
       using lock = RecordLockFile.open(`${directory}/${LOCK_FILE}`);
       if (lock.tryLock("write")) await Deno.rename(directory, `${place}/crio-${randomHex(8)}`);
     } catch (error) {
@@ -166,7 +167,7 @@ async function stageNames(place: string): Promise<string[]> {
 async function isHeld(directory: string): Promise<boolean> {
   const path = `${directory}/${LOCK_FILE}`;
   try {
-    if (!await isThere(path)) {
+    if (!await entryExists(path)) {
       const made = (await Deno.lstat(directory)).mtime?.getTime() ?? 0;
       return Date.now() - made < GRACE_MS;
     }
@@ -176,13 +177,6 @@ async function isHeld(directory: string): Promise<boolean> {
     if (codeOf(error) !== "ENOENT") throw error;
     return true;
   }
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return await Deno.lstat(path).then(() => true, (error) => {
-    if (codeOf(error) !== "ENOENT") throw error;
-    return false;
-  });
 }
 
 async function readReap(path: string): Promise<readonly string[]> {

@@ -8,8 +8,8 @@ import type { CheckReport, CheckScope, LayerFiles, StoreProblem } from "./check_
 import { openTables, type Tables } from "./_index.ts";
 import { Layout } from "./layout.ts";
 import { number, type RawRecord, text } from "./_records.ts";
-import { codeOf } from "./_trees.ts";
 import type { StoreOptions } from "./types.ts";
+import { entryExists } from "../linux/exists.ts";
 
 const NOTHING: CheckReport = { problems: [], layers: 0, images: 0, containers: 0, verified: 0, unverifiable: [] };
 
@@ -21,7 +21,7 @@ const NOTHING: CheckReport = { problems: [], layers: 0, images: 0, containers: 0
  */
 export async function checkStore(options: StoreOptions, scope: CheckScope = {}): Promise<CheckReport> {
   const layout = new Layout(options.graphRoot, options.runRoot, options.imageStore);
-  if (!await isThere(layout.layers) || !await isThere(layout.containers) || !await isThere(layout.images)) {
+  if (!await entryExists(layout.layers) || !await entryExists(layout.containers) || !await entryExists(layout.images)) {
     return NOTHING;
   }
   await Deno.mkdir(layout.runLayers, { recursive: true, mode: 0o700 });
@@ -132,14 +132,4 @@ function more(record: RawRecord): Pick<LayerFiles, "sizeBytes" | "owners"> {
 
 async function isRecorded(tables: Tables, id: string): Promise<boolean> {
   return (await tables.homes.layers()).has(id);
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await Deno.lstat(path);
-    return true;
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return false;
-    throw error;
-  }
 }

@@ -10,6 +10,7 @@ import { findProgram, type Host, inspectHost } from "../../linux/host.ts";
 import { mountOf, readMounts } from "../../linux/mountinfo.ts";
 import { type FilesystemStats, filesystemStats } from "../../linux/statfs.ts";
 import { loadNetworks } from "../../network/config.ts";
+import { resolves } from "../../linux/exists.ts";
 
 /** What a node is like, as far as pods care; plain data. */
 export interface HostFacts {
@@ -74,7 +75,7 @@ export async function hostFacts(values: ConfigValues): Promise<HostFacts> {
       read("/proc/self/limits"),
       readMounts(),
       glibcVersion(),
-      exists(policyPath),
+      resolves(policyPath),
       findProgram("apparmor_parser"),
       findProgram("criu"),
     ]);
@@ -131,7 +132,7 @@ async function networksOf(config: Config | undefined): Promise<HostFacts["networ
   const types = (used?.plugins ?? []).flatMap(({ type, raw }) => [type, ...addressPlugin(raw["ipam"])]);
   const missing: string[] = [];
   for (const type of new Set(types)) {
-    const there = await Promise.all(pluginDirs.map((directory) => exists(`${directory}/${type}`)));
+    const there = await Promise.all(pluginDirs.map((directory) => resolves(`${directory}/${type}`)));
     if (there.every((one) => !one)) missing.push(type);
   }
   return { names: networks.map(({ name }) => name), problems: problems.map(messageOf), missingPlugins: missing };
@@ -157,7 +158,7 @@ async function storeOf(
 ): Promise<HostFacts["store"]> {
   if (config === undefined) return undefined;
   let path = config.crio.root;
-  while (path !== "" && !await exists(path)) path = path.slice(0, path.lastIndexOf("/"));
+  while (path !== "" && !await resolves(path)) path = path.slice(0, path.lastIndexOf("/"));
   const place = await Deno.realPath(path === "" ? "/" : path);
   return { filesystem: mountOf(mounts, place)?.filesystem ?? "", stats: filesystemStats(place) };
 }
@@ -174,8 +175,4 @@ function opens(open: () => Disposable | undefined): boolean {
 
 async function read(path: string): Promise<string> {
   return await Deno.readTextFile(path).catch(() => "");
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(() => true, () => false);
 }
