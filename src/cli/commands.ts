@@ -82,6 +82,18 @@ const SOCKET_FLAG: FlagSpec = {
   doc: "the daemon's socket (default: /var/run/crio/crio.sock)",
 };
 
+/** What both forms of the manual take. */
+const PAGES = {
+  words: ["crio", "crio.conf", "crio.conf.d", "crio-status"],
+  flags: [{
+    name: "output",
+    aliases: ["o"],
+    boolean: false,
+    value: "DIRECTORY",
+    doc: "write all pages there instead",
+  }],
+} as const satisfies Partial<CommandSpec>;
+
 const RELOAD: CommandSpec = {
   name: "reload",
   summary: "have a running daemon read its configuration anew, and print what changed",
@@ -197,27 +209,13 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     name: "man",
     summary: "print a manual page for man(1); without a name: crio(8)",
-    words: ["crio", "crio.conf", "crio.conf.d", "crio-status"],
-    flags: [{
-      name: "output",
-      aliases: ["o"],
-      boolean: false,
-      value: "DIRECTORY",
-      doc: "write all pages there instead",
-    }],
+    ...PAGES,
   },
   {
     name: "markdown",
     aliases: ["md"],
     summary: "print a manual page as Markdown; without a name: crio(8)",
-    words: ["crio", "crio.conf", "crio.conf.d", "crio-status"],
-    flags: [{
-      name: "output",
-      aliases: ["o"],
-      boolean: false,
-      value: "DIRECTORY",
-      doc: "write all pages there instead",
-    }],
+    ...PAGES,
   },
   RELOAD,
   STATUS,

@@ -1,7 +1,7 @@
 /** A node with a drop folder, as the daemon has it, and archives that Debian's tools make. */
 import { once } from "node:events";
 import { EventEmitter } from "node:events";
-import type { LogFields, Logger } from "../../src/base/logger.ts";
+import type { Logger } from "../../src/base/logger.ts";
 import { runCommand } from "../../src/linux/command.ts";
 import { ArchiveImport } from "../../src/image/import/archive_import.ts";
 import { allow } from "../../src/image/import/archive_policy.ts";
@@ -11,7 +11,7 @@ import { ImportRecords } from "../../src/image/import/import_records.ts";
 import { Images } from "../../src/image/images.ts";
 import { RunningPulls } from "../../src/image/progress/running_pulls.ts";
 import type { FakeRegistry, StoredImage } from "../fakes/registry.ts";
-import { type PullNode, withNode } from "./pull_node.ts";
+import { type PullNode, recorder, withNode } from "./pull_node.ts";
 
 export interface DropNode extends PullNode {
   readonly drop: string;
@@ -52,19 +52,10 @@ export class Said {
   }
 
   logger(): Logger {
-    const at = (level: string) => (message: string, fields: LogFields = {}): void => {
-      this.lines.push([level, message, ...Object.entries(fields).map(([key, value]) => `${key}=${value}`)].join(" "));
+    return recorder((line) => {
+      this.lines.push(line);
       this.#events.emit("line");
-    };
-    const log: Logger = {
-      error: at("error"),
-      warn: at("warn"),
-      info: at("info"),
-      debug: at("debug"),
-      trace: at("trace"),
-      with: () => log,
-    };
-    return log;
+    });
   }
 }
 

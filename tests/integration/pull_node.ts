@@ -41,7 +41,7 @@ export async function withNode(
   const root = await Deno.makeTempDir({ prefix: "image-pull-" });
   const graphRoot = `${root}/graph`;
   const lines: string[] = [];
-  const log = recorder(lines);
+  const log = recorder((line) => void lines.push(line));
   try {
     await using registry = await FakeRegistry.start(options);
     await using store = await Store.open({ graphRoot, runRoot: `${root}/run`, logger: log });
@@ -80,9 +80,10 @@ export async function withNode(
   }
 }
 
-function recorder(lines: string[]): Logger {
+/** A logger that gives each line, level first, to `said`. */
+export function recorder(said: (line: string) => void): Logger {
   const at = (level: string) => (message: string, fields: LogFields = {}): void => {
-    lines.push([level, message, ...Object.entries(fields).map(([key, value]) => `${key}=${value}`)].join(" "));
+    said([level, message, ...Object.entries(fields).map(([key, value]) => `${key}=${value}`)].join(" "));
   };
   const log: Logger = {
     error: at("error"),
