@@ -144,8 +144,13 @@ export async function runDaemon(config: Config, options: DaemonOptions): Promise
   const { wasUnclean } = shutdown;
   const store = stack.use(await openStore(config, { log, host, wasUnclean, signal }));
   const users: { inUse: (imageId: string) => boolean } = { inUse: () => false };
-  const puller = stack.use(new PullClient({ command: burstCommand, log, environment: Deno.env.toObject() }));
   const metrics = await openMetrics(config, { stack, log });
+  const puller = stack.use(
+    new PullClient({
+      ...{ command: burstCommand, log, environment: Deno.env.toObject() },
+      observer: metrics.pullProcesses,
+    }),
+  );
   const pulls = new RunningPulls({
     progressTimeoutMs: config.image.pullProgressTimeoutMs,
     observer: metrics.images,
@@ -259,6 +264,7 @@ async function buildPods(
 ): Promise<Pods> {
   const { log, host, store, places, images, hooks, live } = deps;
   const stalled = (stage: string): void => deps.metrics.containers.stalled(stage);
+  const staged = (stage: string, elapsedMs: number): void => deps.metrics.containers.staged(stage, elapsedMs);
   const plugins = hooks === undefined ? {} : { plugins: hooks, updateHooks: hooks };
   const driver = config.runtime.cgroupManager as CgroupDriver;
   const tree = new CgroupTree(host.cgroup);
@@ -315,7 +321,8 @@ async function buildPods(
     log,
     readExit: (record) => exitOf(record, config),
     exitsDirectory: config.runtime.containerExitsDir,
-    stalled,
+    monitorLost: (name) => deps.metrics.containers.monitorLost(name),
+    ...{ stalled, staged },
   });
   const { cniDefaultNetwork, networkDir, pluginDirs, cniStatusGracePeriodMs } = config.network;
   const network = new PodNetwork({
@@ -365,7 +372,7 @@ async function buildPods(
     kubeletPods: KUBELET_PODS,
     stopTimeoutMs: STOP_MS,
     runLimitMs: RUN_LIMIT_MS,
-    stalled,
+    ...{ stalled, staged },
   });
   deps.metrics.defaultRuntime(runtimes.defaultName);
   if (live !== undefined) {

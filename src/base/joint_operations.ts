@@ -15,6 +15,8 @@ export interface JointOptions {
   readonly limitMs: number;
   /** Told of each caller that finds its operation under way, with the stage it is at. */
   readonly onJoin?: (stage: string) => void;
+  /** Told of each stage that an operation has left, at its end too. */
+  readonly onStage?: (stage: string, elapsedMs: number) => void;
 }
 
 interface Running<T> {
@@ -22,7 +24,11 @@ interface Running<T> {
   readonly result: Promise<T>;
   readonly beganMs: number;
   stage: string;
+  stageBeganMs: number;
 }
+
+/** Of what has not named one yet: of no interest to {@link JointOptions.onStage}. */
+const FIRST_STAGE = "starting";
 
 /**
  * Operations that outlive the request that began them.
@@ -85,11 +91,13 @@ export class JointOperations<T> {
     const running: Running<T> = {
       cancel: (reason) => limit.abort(reason),
       beganMs: performance.now(),
-      stage: "starting",
+      stage: FIRST_STAGE,
+      stageBeganMs: 0,
       result: Promise.resolve().then(() =>
         operation({
           signal: limit.signal,
           stage: (name): void => {
+            this.#leaveStage(running);
             running.stage = name;
           },
         })
@@ -97,11 +105,18 @@ export class JointOperations<T> {
     };
     const end = (): void => {
       clearTimeout(timer);
+      this.#leaveStage(running);
       this.#running.delete(key);
     };
     running.result.then(end, end);
     this.#running.set(key, running);
     return running;
+  }
+
+  #leaveStage(running: Running<T>): void {
+    const nowMs = performance.now();
+    if (running.stage !== FIRST_STAGE) this.options.onStage?.(running.stage, nowMs - running.stageBeganMs);
+    running.stageBeganMs = nowMs;
   }
 }
 

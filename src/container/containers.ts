@@ -41,13 +41,15 @@ export class Containers {
   readonly #unwatched = new Set<string>();
 
   constructor(private readonly deps: ContainerDeps) {
+    const onStage = (stage: string, elapsedMs: number): void => deps.staged?.(stage, elapsedMs);
     this.#creates = new JointOperations({
       what: "create container",
       limitMs: deps.node.createTimeoutMs,
       onJoin: (stage) => deps.stalled?.(stage),
+      onStage,
     });
-    this.#starts = new JointOperations({ what: "start container", limitMs: START_LIMIT_MS });
-    this.#removals = new JointOperations({ what: "remove container", limitMs: REMOVE_LIMIT_MS });
+    this.#starts = new JointOperations({ what: "start container", limitMs: START_LIMIT_MS, onStage });
+    this.#removals = new JointOperations({ what: "remove container", limitMs: REMOVE_LIMIT_MS, onStage });
     this.#checkpoints = new JointOperations({ what: "checkpoint container", limitMs: CHECKPOINT_LIMIT_MS });
     this.#stops = new StopLoops(deps);
   }
@@ -368,6 +370,7 @@ export class Containers {
       const isOver = (this.deps.records.get(record.id)?.state ?? "exited") === "exited";
       if (isOver || this.#unwatched.has(record.id)) continue;
       this.#unwatched.add(record.id);
+      this.deps.monitorLost?.(record.name);
       log.error("the monitor of a container is gone: its log and exit code are lost from here on", {
         container: record.id,
         monitor: record.monitor.pid,

@@ -65,6 +65,10 @@ export interface ContainerDeps {
   readonly exitsDirectory: string;
   /** Told of a repeated request for a container that is still being made, with the stage it is at. */
   readonly stalled?: (stage: string) => void;
+  /** Told of each stage that an operation has left. */
+  readonly staged?: (stage: string, elapsedMs: number) => void;
+  /** Told of a container that runs and has lost its monitor, by its name. */
+  readonly monitorLost?: (name: string) => void;
 }
 
 /** Processes by identity: a later process with the same pid is somebody else. */

@@ -8,6 +8,7 @@ import type { Logger } from "../base/logger.ts";
 import { duplexOf, openSocketPair } from "../linux/pipe.ts";
 import { restrictedPrefix } from "../linux/privileges.ts";
 import { type Child, spawnProcess } from "../linux/spawn.ts";
+import { noPullProcesses, type PullProcessObserver } from "../metrics/process_metrics.ts";
 import { systemAuthorities } from "./distribution/certificates.ts";
 import type { LayerProgress } from "./progress/pull_status.ts";
 import { LineChannel } from "./pull/line_channel.ts";
@@ -36,6 +37,8 @@ export interface PullClientOptions {
   readonly idleMs?: number;
   /** The environment that the process's own are taken from. */
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Counts processes and what they do. Default: nobody. */
+  readonly observer?: PullProcessObserver;
 }
 
 export interface PullHooks {
@@ -190,6 +193,7 @@ interface Pending {
 class PullWorker {
   readonly gone: Promise<void>;
   readonly #child: Child;
+  readonly #observer: PullProcessObserver;
   readonly #channel: LineChannel<FromProcess, ToProcess>;
   readonly #jobs = new Map<number, Pending>();
   readonly #archives = new Map<number, PromiseWithResolvers<ArchiveContents>>();
@@ -217,6 +221,8 @@ class PullWorker {
     });
     this.gone = closed;
     options.log.debug("Started the pull process", { pid: this.#child.pid });
+    this.#observer = options.observer ?? noPullProcesses;
+    this.#observer.started(this.#child.pid);
     this.#waitForWork();
   }
 
@@ -228,10 +234,12 @@ class PullWorker {
     const id = this.#begin();
     const result = Promise.withResolvers<readonly LayerResult[]>();
     this.#jobs.set(id, { hooks, result });
+    this.#observer.jobs(1);
     try {
       return await this.#ask(id, { message: { ...work, id }, result: result.promise, signal: hooks.signal });
     } finally {
       this.#jobs.delete(id);
+      this.#observer.jobs(-1);
       this.#waitForWork();
     }
   }
@@ -351,6 +359,7 @@ class PullWorker {
     const killer = setTimeout(() => this.#child.kill(SIGKILL), LEAVE_MS);
     const status = await this.#child.exited;
     clearTimeout(killer);
+    this.#observer.ended(this.pid, { asked: wasLeaving });
     const how = status.signal === undefined ? `exit code ${status.exitCode}` : `signal ${status.signal}`;
     if (!wasLeaving) {
       this.options.log.warn("The pull process ended", { pid: this.pid, how, reason, pulls: this.#jobs.size });

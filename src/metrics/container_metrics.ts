@@ -1,4 +1,4 @@
-import type { Counter } from "prom-client";
+import type { Counter, Histogram } from "prom-client";
 
 /** Told of what happens to pods and containers. */
 export interface ContainerObserver {
@@ -10,6 +10,10 @@ export interface ContainerObserver {
   containerRemoved(name: string): void;
   /** A container made a call that its seccomp profile forbids. */
   seccompNotified(name: string, syscall: string): void;
+  /** The monitor of a container is gone while the container runs. */
+  monitorLost(name: string): void;
+  /** An operation has left a stage after this time. */
+  staged(stage: string, elapsedMs: number): void;
   /** A request came again while the same operation was at `stage`. */
   stalled(stage: string): void;
 }
@@ -47,6 +51,20 @@ const STAGES: Readonly<Record<string, string>> = {
   ),
 };
 
+/** Ours that CRI-O has no name for. */
+const OWN_STAGES: ReadonlySet<string> = new Set([
+  "asking plugins",
+  "container removal",
+  "container runtime start",
+  "container stop",
+  "releasing its namespaces",
+  "sandbox removal",
+  "stopping its containers and its network",
+  "telling plugins",
+  "waiting for another operation on it",
+  "waiting for the pod network to be configured",
+]);
+
 /** Counters of pods and containers. */
 export class ContainerMetrics implements ContainerObserver {
   readonly #dropped: Counter | undefined;
@@ -54,10 +72,11 @@ export class ContainerMetrics implements ContainerObserver {
   readonly #oomByName: Counter<"name"> | undefined;
   readonly #stalled: Counter<"stage"> | undefined;
   readonly #seccomp: Counter<"name" | "syscall"> | undefined;
+  readonly #monitors: Counter<"name"> | undefined;
   /** Calls that were counted, by the container's name. */
   readonly #forbidden = new Map<string, Set<string>>();
 
-  constructor(make: MakeCounter) {
+  constructor(make: MakeCounter, private readonly stages: Histogram<"stage">) {
     this.#dropped = make("containers_events_dropped_total", { help: "Events that slow clients have missed." });
     this.#oom = make("containers_oom_total", { help: "Containers that were killed for want of memory." });
     this.#oomByName = make("containers_oom_count_total", {
@@ -67,6 +86,10 @@ export class ContainerMetrics implements ContainerObserver {
     this.#seccomp = make("containers_seccomp_notifier_count_total", {
       help: "Forbidden system calls of containers that are watched, by the container's name and the call.",
       labelNames: ["name", "syscall"],
+    });
+    this.#monitors = make("containers_stopped_monitor_count", {
+      help: "Monitors that were gone while their container ran, by the container's name.",
+      labelNames: ["name"],
     });
     this.#stalled = make("resources_stalled_at_stage", {
       help: "Repeated requests for a pod or container that was still being made, by the stage it was at.",
@@ -85,6 +108,7 @@ export class ContainerMetrics implements ContainerObserver {
 
   containerRemoved(name: string): void {
     this.#oomByName?.remove({ name });
+    this.#monitors?.remove({ name });
     for (const syscall of this.#forbidden.get(name) ?? []) this.#seccomp?.remove({ name, syscall });
     this.#forbidden.delete(name);
   }
@@ -92,6 +116,15 @@ export class ContainerMetrics implements ContainerObserver {
   seccompNotified(name: string, syscall: string): void {
     this.#seccomp?.inc({ name, syscall });
     this.#forbidden.set(name, (this.#forbidden.get(name) ?? new Set()).add(syscall));
+  }
+
+  monitorLost(name: string): void {
+    this.#monitors?.inc({ name });
+  }
+
+  staged(stage: string, elapsedMs: number): void {
+    const label = OWN_STAGES.has(stage) ? stage : STAGES[stage] ?? "other";
+    this.stages.observe({ stage: label }, elapsedMs / 1000);
   }
 
   stalled(stage: string): void {

@@ -1,6 +1,11 @@
 import type { Counter, Gauge, Registry, Summary } from "prom-client";
 import { ContainerMetrics, type ContainerObserver, type MakeCounter } from "./container_metrics.ts";
+import { sampleEventLoop } from "./event_loop.ts";
 import { ImageMetrics, type ImageObserver, type MakeHistogram } from "./image_metrics.ts";
+import { noPullProcesses, ProcessMetrics, type ProcessProbes, type PullProcessObserver } from "./process_metrics.ts";
+
+/** Stages take from a millisecond (a cgroup) to minutes (a disk that does not answer). */
+const STAGE_BUCKETS = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60];
 
 /** Put before the name of each metric. */
 export const METRIC_PREFIX = "container_runtime_crio_";
@@ -15,6 +20,7 @@ export interface OperationObserver {
 export interface DaemonObserver extends OperationObserver {
   readonly containers: ContainerObserver;
   readonly images: ImageObserver;
+  readonly pullProcesses: PullProcessObserver;
   /** Which handler pods get that name none; takes the place of what was said before. */
   defaultRuntime(name: string): void;
 }
@@ -28,8 +34,11 @@ export const noMetrics: DaemonObserver = {
     oomKilled: (): void => {},
     containerRemoved: (): void => {},
     seccompNotified: (): void => {},
+    monitorLost: (): void => {},
     stalled: (): void => {},
+    staged: (): void => {},
   },
+  pullProcesses: noPullProcesses,
   images: {
     received: (): void => {},
     layerDone: (): void => {},
@@ -43,12 +52,22 @@ export const noMetrics: DaemonObserver = {
 export interface MetricsOptions {
   /** Names of the metrics to offer, with or without `crio_` or `container_runtime_` before them. Default: all. */
   readonly collectors?: readonly string[];
+  /** What is known of processes. Default: nothing but what the JavaScript engine tells. */
+  readonly probes?: ProcessProbes;
 }
+
+const noProbes: ProcessProbes = {
+  self: () => Promise.resolve({}),
+  zombies: () => Promise.resolve(0),
+  residentBytes: () => Promise.resolve(undefined),
+};
 
 /** The daemon's metrics; made only where the endpoint is on, because the library costs start-up time and memory. */
 export class Metrics implements DaemonObserver {
   readonly containers: ContainerObserver;
   readonly images: ImageObserver;
+  readonly pullProcesses: PullProcessObserver;
+  readonly #processes: ProcessMetrics;
   readonly #registry: Registry;
   readonly #total: Counter<"operation"> | undefined;
   readonly #errors: Counter<"operation"> | undefined;
@@ -56,7 +75,10 @@ export class Metrics implements DaemonObserver {
   readonly #latency: Gauge<"operation"> | undefined;
   readonly #quantiles: Summary<"operation"> | undefined;
 
-  private constructor(client: typeof import("./_prom_client.ts"), wanted: (name: string) => boolean) {
+  private constructor(
+    client: typeof import("./_prom_client.ts"),
+    { wanted, probes }: { readonly wanted: (name: string) => boolean; readonly probes: ProcessProbes },
+  ) {
     this.#registry = new client.Registry();
     const common = { registers: [this.#registry], labelNames: ["operation"] as const };
     const make = <T>(name: string, build: (name: string) => T): T | undefined => {
@@ -82,18 +104,31 @@ export class Metrics implements DaemonObserver {
     });
     const makeCounter: MakeCounter = (name, { help, labelNames = [] }) =>
       make(name, (name) => new client.Counter({ registers: [this.#registry], labelNames, name, help }));
-    this.containers = new ContainerMetrics(makeCounter);
+    const stages = new client.Histogram({
+      ...{ registers: [this.#registry], labelNames: ["stage"] as const, buckets: STAGE_BUCKETS },
+      name: `${METRIC_PREFIX}operations_stage_seconds`,
+      help: "Durations of the stages of operations on pods and containers in seconds.",
+    });
+    this.containers = new ContainerMetrics(makeCounter, stages);
     const makeHistogram: MakeHistogram = (name, { help, buckets }) =>
       make(name, (name) => new client.Histogram({ registers: [this.#registry], name, help, buckets: [...buckets] }));
     this.images = new ImageMetrics(makeCounter, makeHistogram);
-    addProcessMetrics(client, this.#registry);
+    const defunct = wanted("processes_defunct");
+    this.#processes = new ProcessMetrics(client, this.#registry, { probes, prefix: METRIC_PREFIX, defunct });
+    this.pullProcesses = this.#processes;
   }
 
   /** Loads the metrics library. */
   static async create(options: MetricsOptions = {}): Promise<Metrics> {
     const names = options.collectors?.map((name) => name.replace(/^(?:container_runtime_)?(?:crio_)?/, ""));
     const wanted = names === undefined ? undefined : new Set(names);
-    return new Metrics(await import("./_prom_client.ts"), (name) => wanted?.has(name) ?? true);
+    const { probes = noProbes } = options;
+    return new Metrics(await import("./_prom_client.ts"), { wanted: (name) => wanted?.has(name) ?? true, probes });
+  }
+
+  /** Takes samples of the event loop from now on; disposing ends that. */
+  watchEventLoop(): Disposable {
+    return sampleEventLoop((seconds) => this.#processes.delayed(seconds));
   }
 
   observe(operation: string, durationMs: number, failed: boolean): void {
@@ -110,30 +145,13 @@ export class Metrics implements DaemonObserver {
   }
 
   /** All metrics in the text format of Prometheus. */
-  text(): Promise<string> {
-    return this.#registry.metrics();
+  async text(): Promise<string> {
+    await this.#processes.refresh();
+    return await this.#registry.metrics();
   }
 
   /** Of what `text` gives. */
   get contentType(): string {
     return this.#registry.contentType;
   }
-}
-
-// The library's own process metrics poll and keep histograms of the event loop; these are read at the scrape.
-function addProcessMetrics(client: typeof import("./_prom_client.ts"), registry: Registry): void {
-  const gauge = (name: string, help: string, read: () => number): void => {
-    new client.Gauge({
-      name,
-      help,
-      registers: [registry],
-      collect(): void {
-        this.set(read());
-      },
-    });
-  };
-  const startSeconds = performance.timeOrigin / 1000;
-  gauge("process_start_time_seconds", "Start of the process since the epoch in seconds.", () => startSeconds);
-  gauge("process_resident_memory_bytes", "Resident memory in bytes.", () => Deno.memoryUsage().rss);
-  gauge("process_heap_bytes", "Heap of the JavaScript engine in bytes.", () => Deno.memoryUsage().heapUsed);
 }

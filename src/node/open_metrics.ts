@@ -7,6 +7,7 @@ import { type DaemonObserver, Metrics, noMetrics } from "../metrics/metrics.ts";
 import { serveMetrics } from "../metrics/server.ts";
 import { TlsFiles } from "../streaming/tls_files.ts";
 import { resolves } from "../linux/exists.ts";
+import { processProbes } from "./process_probes.ts";
 
 interface MetricsDeps {
   /** Closes the server. */
@@ -19,7 +20,8 @@ export async function openMetrics(config: Config, { stack, log }: MetricsDeps): 
   const { enableMetrics, metricsCollectors, metricsHost: host, metricsPort: port, metricsSocket: socket } =
     config.metrics;
   if (!enableMetrics) return noMetrics;
-  const metrics = await Metrics.create({ collectors: metricsCollectors });
+  const metrics = await Metrics.create({ collectors: metricsCollectors, probes: processProbes() });
+  stack.use(metrics.watchEventLoop());
   const tls = await openTls(config, { stack, log });
   stack.use(await serveMetrics({ host, port, socket, ...(tls === undefined ? {} : { tls }) }, { metrics, log }));
   return metrics;

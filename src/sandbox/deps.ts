@@ -46,6 +46,8 @@ export interface SandboxDeps {
   readonly runLimitMs: number;
   /** Told of a repeated request for a pod that is still being made, with the stage it is at. */
   readonly stalled?: (stage: string) => void;
+  /** Told of each stage that an operation has left. */
+  readonly staged?: (stage: string, elapsedMs: number) => void;
   /** Asked when a client tells new limits of a whole pod (NRI's plugins); what it throws refuses them. */
   readonly vetResources?: (
     record: SandboxRecord,

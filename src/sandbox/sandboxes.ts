@@ -23,13 +23,15 @@ export class Sandboxes {
   readonly #cleaning = new Set<SandboxId>();
 
   constructor(private readonly deps: SandboxDeps) {
+    const onStage = (stage: string, elapsedMs: number): void => deps.staged?.(stage, elapsedMs);
     this.#runs = new JointOperations({
       what: "run pod sandbox",
       limitMs: deps.runLimitMs,
       onJoin: (stage) => deps.stalled?.(stage),
+      onStage,
     });
-    this.#stops = new JointOperations({ what: "stop pod sandbox", limitMs: STOP_LIMIT_MS });
-    this.#removals = new JointOperations({ what: "remove pod sandbox", limitMs: STOP_LIMIT_MS });
+    this.#stops = new JointOperations({ what: "stop pod sandbox", limitMs: STOP_LIMIT_MS, onStage });
+    this.#removals = new JointOperations({ what: "remove pod sandbox", limitMs: STOP_LIMIT_MS, onStage });
   }
 
   /** Makes a pod; a repeated request joins the running one, or gets the pod that is there. */

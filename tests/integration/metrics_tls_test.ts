@@ -4,6 +4,9 @@ import { buildConfig } from "../../src/config/build.ts";
 import { loadValues } from "../../src/config/load.ts";
 import { selfSigned } from "../../src/metrics/self_signed.ts";
 import { openMetrics } from "../../src/node/open_metrics.ts";
+import { openLibraries } from "../../src/linux/warm_up.ts";
+
+openLibraries();
 
 async function openssl(...args: readonly string[]): Promise<{ ok: boolean; text: string }> {
   const { success, stdout, stderr } = await new Deno.Command("openssl", { args: [...args], stdin: "null" }).output();

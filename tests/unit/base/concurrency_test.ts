@@ -144,6 +144,20 @@ Deno.test("JointOperations.run() tells a caller that cancelled from one whose ti
   await joint.settled("x");
 });
 
+Deno.test("JointOperations.run() tells of each stage when it is left, the last one at a failure too", async () => {
+  const left: string[] = [];
+  const onStage = (stage: string, elapsedMs: number): void => void left.push(`${stage} ${elapsedMs >= 4}`);
+  const operations = new JointOperations<void>({ what: "make", limitMs: 60_000, onStage });
+  const { signal } = new AbortController();
+  await operations.run("x", { signal }, async ({ stage }) => {
+    stage("one");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    stage("two");
+    throw new Error("no");
+  }).catch(() => {});
+  assert.deepEqual(left, ["one true", "two false"]);
+});
+
 Deno.test("JointOperations.run() tells of each caller that joins, with the stage", async () => {
   const joined: string[] = [];
   const operations = new JointOperations<string>({

@@ -187,6 +187,22 @@ for (const verb of ["restore", "sweepMonitors"] as const) {
   });
 }
 
+Deno.test("Containers.sweepMonitors() tells once of a container that runs without its monitor", async () => {
+  await withContainers(async (bench) => {
+    const lost: string[] = [];
+    const containers = new Containers({ ...bench.deps, monitorLost: (name) => void lost.push(name) });
+    const id = await containers.create(bench.pod, named("alone"), { signal });
+    await containers.start(id, { signal });
+    await containers.sweepMonitors();
+    assert.deepEqual(lost, []);
+    bench.host.alive.delete(containers.require(id).monitor?.pid ?? 0);
+    await containers.sweepMonitors();
+    await containers.sweepMonitors();
+    assert.deepEqual(lost, [containers.require(id).name]);
+    assert.equal(containers.require(id).state, "running");
+  });
+});
+
 Deno.test("Containers.retryCleanups() takes down what a failed clean-up left, and no create that runs", async () => {
   await withContainers(async (bench) => {
     bench.host.fail = "rootfs remove";

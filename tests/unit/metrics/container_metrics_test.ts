@@ -58,3 +58,24 @@ Deno.test("noMetrics takes what happens to containers", () => {
   noMetrics.containers.containerRemoved("k8s_a");
   noMetrics.containers.stalled("container creating");
 });
+
+Deno.test("ContainerMetrics counts lost monitors by container, until it is gone", async () => {
+  const metrics = await Metrics.create();
+  metrics.containers.monitorLost("k8s_a");
+  match(await metrics.text(), /^container_runtime_crio_containers_stopped_monitor_count\{name="k8s_a"\} 1$/m);
+  metrics.containers.containerRemoved("k8s_a");
+  doesNotMatch(await metrics.text(), /k8s_a/);
+});
+
+Deno.test("ContainerMetrics times stages by names that are known, whatever it is told", async () => {
+  const metrics = await Metrics.create();
+  metrics.containers.staged("sandbox files", 20);
+  metrics.containers.staged("sandbox shm creation", 30);
+  metrics.containers.staged("telling plugins", 4);
+  metrics.containers.staged("made up", 4);
+  const text = await metrics.text();
+  const line = (rest: string): RegExp => new RegExp(`^container_runtime_crio_operations_stage_seconds_${rest}$`, "m");
+  match(text, line('sum\\{stage="sandbox shm creation"\\} 0\\.05'));
+  match(text, line('bucket\\{le="0\\.005",stage="telling plugins"\\} 1'));
+  match(text, line('count\\{stage="other"\\} 1'));
+});
