@@ -38,6 +38,8 @@ import { describeFailure, type ResolvedImage, resolveImage } from "./pull/resolv
 const PARALLEL_LAYERS = 6;
 /** What a pull leaves behind is given back to the system this long after the last one. */
 const REST_MS = 500;
+/** The second thread stays longer: pulls come in bursts, and a new one compiles everything again. */
+const THREAD_REST_MS = 10_000;
 /** Progress is said this often at most. */
 const PROGRESS_MS = 500;
 
@@ -56,7 +58,7 @@ class PullServer {
   readonly #unpackers = new Unpackers();
   readonly #silent = new SilentHosts();
   readonly #archives: OpenArchives;
-  #rest: ReturnType<typeof setTimeout> | undefined;
+  readonly #rest = new Set<ReturnType<typeof setTimeout>>();
 
   constructor() {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -64,7 +66,7 @@ class PullServer {
     this.#channel = new LineChannel<ToProcess, FromProcess>(duplexOf(new OwnedFd(CHANNEL_FD)), {
       message: (message) => this.#take(message),
       closed: () => {
-        clearTimeout(this.#rest);
+        this.#cancelRest();
         for (const job of this.#jobs.values()) job.cancel("the daemon is gone");
         this.#unpackers[Symbol.dispose]();
         this.#archives[Symbol.dispose]();
@@ -77,7 +79,7 @@ class PullServer {
   #take(message: ToProcess): void {
     const { id } = message;
     if (message.type === "pull" || message.type === "verify") {
-      clearTimeout(this.#rest);
+      this.#cancelRest();
       const answer = (message: FromProcess): void => this.#channel.send(message);
       const job = new RunningJob(id, {
         unpackers: this.#unpackers,
@@ -91,7 +93,7 @@ class PullServer {
     } else if (message.type === "plan") {
       this.#jobs.get(id)?.plan.resolve(message.layers);
     } else if (message.type === "open") {
-      clearTimeout(this.#rest);
+      this.#cancelRest();
       this.#archives.open(id, message.archive);
     } else if (message.type === "close") {
       this.#archives.close(id);
@@ -105,11 +107,13 @@ class PullServer {
   #ended(id: number): void {
     this.#jobs.delete(id);
     if (this.#jobs.size > 0 || this.#archives.size > 0) return;
-    clearTimeout(this.#rest);
-    this.#rest = setTimeout(() => {
-      this.#unpackers.rest();
-      releaseMemory();
-    }, REST_MS);
+    this.#rest.add(setTimeout(releaseMemory, REST_MS));
+    this.#rest.add(setTimeout(() => this.#unpackers.rest(), THREAD_REST_MS));
+  }
+
+  #cancelRest(): void {
+    for (const timer of this.#rest) clearTimeout(timer);
+    this.#rest.clear();
   }
 }
 

@@ -1,18 +1,26 @@
+import { type NativeCrc64, nativeCrc64 } from "../../linux/checksums.ts";
+
+/** Shorter pieces are not worth the call. */
+const NATIVE_BYTES = 64;
 /** The order in which words are taken. */
 const LITTLE_ENDIAN = true;
 /** The upper half of the reflected polynomial; the lower is 0. */
 const POLYNOMIAL_HIGH = 0xd8000000 | 0;
+/** One word as the library has it and as it is kept here, in the machine's order: the lower half first. */
+const WORD = new BigUint64Array(1);
+const HALVES = new Int32Array(WORD.buffer);
 
 /**
  * CRC-64 as in ISO 3309, the sum of tar-split.
  *
  * The polynomial is x^64 + x^4 + x^3 + x + 1, so advancing by a 64-bit word is a multiplication by x^4 + x^3 + x + 1:
  * three shifts and the four bits that fall out, folded in again. No table; the words are two 32-bit halves because
- * BigInt is fifty times slower.
+ * BigInt is fifty times slower. Longer pieces go to the host's library where it has one: ten times faster.
  */
 export class Crc64 {
   #hi = -1;
   #lo = -1;
+  readonly #native = nativeCrc64();
 
   /** Starts anew. */
   reset(): void {
@@ -20,7 +28,21 @@ export class Crc64 {
     this.#lo = -1;
   }
 
-  update(bytes: Uint8Array): void {
+  update(bytes: Uint8Array<ArrayBuffer>): void {
+    if (this.#native === undefined || bytes.length < NATIVE_BYTES) this.#add(bytes);
+    else this.#addNative(bytes, this.#native);
+  }
+
+  /** The library, like zlib's sums, takes and gives the complement of what is kept here. */
+  #addNative(bytes: Uint8Array<ArrayBuffer>, sum: NativeCrc64): void {
+    HALVES[0] = ~this.#lo;
+    HALVES[1] = ~this.#hi;
+    WORD[0] = sum(WORD[0] ?? 0n, bytes);
+    this.#lo = ~(HALVES[0] ?? 0);
+    this.#hi = ~(HALVES[1] ?? 0);
+  }
+
+  #add(bytes: Uint8Array): void {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const wordsEnd = bytes.length - bytes.length % 8;
     let hi = this.#hi;
