@@ -1,4 +1,5 @@
 import { sleep } from "../base/clock.ts";
+import { allPids } from "../linux/process_census.ts";
 import { isAlive, signalProcess } from "../linux/process.ts";
 import { sendSignal } from "../linux/spawn.ts";
 import type { Processes } from "./deps.ts";
@@ -26,9 +27,8 @@ export class NodeProcesses implements Processes {
 
 async function killOnce(id: string): Promise<number> {
   let killed = 0;
-  for await (const entry of Deno.readDir("/proc")) {
-    const pid = Number(entry.name);
-    if (!Number.isInteger(pid) || pid === Deno.pid) continue;
+  for (const pid of await allPids()) {
+    if (pid === Deno.pid) continue;
     const named = await hasWord(`/proc/${pid}/cmdline`, id) ||
       await hasWord(`/proc/${pid}/environ`, `CNI_CONTAINERID=${id}`);
     if (named && sendSignal(pid, SIGKILL)) killed += 1;

@@ -107,6 +107,7 @@ class PullServer {
   #ended(id: number): void {
     this.#jobs.delete(id);
     if (this.#jobs.size > 0 || this.#archives.size > 0) return;
+    this.#cancelRest();
     this.#rest.add(setTimeout(releaseMemory, REST_MS));
     this.#rest.add(setTimeout(() => this.#unpackers.rest(), THREAD_REST_MS));
   }

@@ -12,7 +12,7 @@ let opened: { readonly sum: NativeCrc64 | undefined } | undefined;
 
 /**
  * The sum of ISO 3309, reflected. Undefined where the library is missing or calculates something else. The library is
- * opened by the first call: a daemon, which unpacks nothing itself, never does.
+ * opened by the first call: a daemon, which writes no tar-split itself, never makes it.
  */
 export function nativeCrc64(): NativeCrc64 | undefined {
   opened ??= { sum: open() };

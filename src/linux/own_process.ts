@@ -1,12 +1,8 @@
-/** What the kernel says of processes as a whole, for the daemon's metrics: read from `/proc`, nothing is kept. */
-import { readProcess } from "./process.ts";
-import { cString, lazyLibc } from "./_libc.ts";
+/** What a process uses, for the daemon's metrics: read from `/proc`, nothing is kept. */
+import { lazyLibc } from "./_libc.ts";
 import { openFilesLimit } from "./process_census.ts";
 
-const libc = lazyLibc({
-  readlink: { parameters: ["buffer", "buffer", "usize"], result: "isize" },
-  sysconf: { parameters: ["i32"], result: "i64" },
-});
+const libc = lazyLibc({ sysconf: { parameters: ["i32"], result: "i64" } });
 
 /** sysconf(3) of glibc, bits/confname.h. */
 const SC_CLK_TCK = 2;
@@ -31,9 +27,9 @@ export async function ownFigures(pid: number | "self"): Promise<OwnFigures | und
   const fields = text.slice(text.lastIndexOf(")") + 1).trim().split(" ").map(Number);
   const [user = 0, system = 0] = [fields[USER_TIME], fields[SYSTEM_TIME]];
   return {
-    cpuSeconds: (user + system) / limitOf(SC_CLK_TCK),
+    cpuSeconds: (user + system) / sysconf(SC_CLK_TCK),
     virtualBytes: fields[VIRTUAL_BYTES] ?? 0,
-    residentBytes: (fields[RESIDENT_PAGES] ?? 0) * limitOf(SC_PAGESIZE),
+    residentBytes: (fields[RESIDENT_PAGES] ?? 0) * sysconf(SC_PAGESIZE),
   };
 }
 
@@ -46,30 +42,7 @@ export async function ownFiles(): Promise<{ readonly open: number; readonly limi
   return { open: open - 1, ...(limit === undefined ? {} : { limit }) };
 }
 
-/** Every process of this PID namespace. */
-export async function allPids(): Promise<number[]> {
-  const pids: number[] = [];
-  for await (const { name } of Deno.readDir("/proc")) if (/^\d+$/.test(name)) pids.push(Number(name));
-  return pids;
-}
-
-/**
- * Counts processes that have ended and that nobody has reaped, one process a step. A living program is known by its
- * `exe` link, which a zombie has not; only for the others (kernel threads too) is the dearer `stat` read.
- */
-export function* countZombies(pids: Iterable<number>): Generator<void, number> {
-  const target = new Uint8Array(1);
-  let zombies = 0;
-  for (const pid of pids) {
-    // FFI readlink(2): both buffers live over the call; /proc answers from memory.
-    const length = libc().readlink(cString(`/proc/${pid}/exe`), target, BigInt(target.length));
-    if (length <= 0 && readProcess(pid)?.state === "Z") zombies += 1;
-    yield;
-  }
-  return zombies;
-}
-
-function limitOf(name: number): number {
+function sysconf(name: number): number {
   // FFI sysconf(3): takes and gives numbers.
   return Number(libc().sysconf(name));
 }

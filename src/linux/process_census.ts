@@ -1,4 +1,5 @@
 import { cString, lazyLibc } from "./_libc.ts";
+import { readProcess } from "./process.ts";
 
 const libc = lazyLibc({ readlink: { parameters: ["buffer", "buffer", "usize"], result: "isize" } });
 
@@ -34,6 +35,29 @@ export function* countOpenFiles(pids: Iterable<number>): Generator<void, Process
     }
   }
   return { processes, fileDescriptors, sockets };
+}
+
+/** Every process of this PID namespace. */
+export async function allPids(): Promise<number[]> {
+  const pids: number[] = [];
+  for await (const { name } of Deno.readDir("/proc")) if (/^\d+$/.test(name)) pids.push(Number(name));
+  return pids;
+}
+
+/**
+ * Counts processes that have ended and that nobody has reaped, one process a step. A living program is known by its
+ * `exe` link, which a zombie has not; only for the others (kernel threads too) is the dearer `stat` read.
+ */
+export function* countZombies(pids: Iterable<number>): Generator<void, number> {
+  const target = new Uint8Array(1);
+  let zombies = 0;
+  for (const pid of pids) {
+    // FFI readlink(2): both buffers live over the call; /proc answers from memory.
+    const length = libc().readlink(cString(`/proc/${pid}/exe`), target, BigInt(target.length));
+    if (length <= 0 && readProcess(pid)?.state === "Z") zombies += 1;
+    yield;
+  }
+  return zombies;
 }
 
 /**

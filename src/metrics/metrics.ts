@@ -105,7 +105,9 @@ export class Metrics implements DaemonObserver {
     const makeCounter: MakeCounter = (name, { help, labelNames = [] }) =>
       make(name, (name) => new client.Counter({ registers: [this.#registry], labelNames, name, help }));
     const stages = new client.Histogram({
-      ...{ registers: [this.#registry], labelNames: ["stage"] as const, buckets: STAGE_BUCKETS },
+      registers: [this.#registry],
+      labelNames: ["stage"],
+      buckets: STAGE_BUCKETS,
       name: `${METRIC_PREFIX}operations_stage_seconds`,
       help: "Durations of the stages of operations on pods and containers in seconds.",
     });

@@ -56,7 +56,9 @@ export class ProcessMetrics implements PullProcessObserver {
     const registers = [registry];
     this.#probes = probes;
     this.#cpu = new client.Counter({
-      ...{ registers, name: "process_cpu_seconds_total", help: "CPU time of the daemon in seconds, user and system." },
+      registers,
+      name: "process_cpu_seconds_total",
+      help: "CPU time of the daemon in seconds, user and system.",
     });
     for (const [name, help] of GAUGES) this.#values.set(name, new client.Gauge({ registers, name, help }));
     this.#defunct = defunct
@@ -66,14 +68,19 @@ export class ProcessMetrics implements PullProcessObserver {
       this.#values.set(name, new client.Gauge({ registers, name: prefix + name, help }));
     }
     this.#starts = new client.Counter({
-      ...{ registers, name: `${prefix}pull_process_starts_total`, help: "Processes that were started to pull images." },
+      registers,
+      name: `${prefix}pull_process_starts_total`,
+      help: "Processes that were started to pull images.",
     });
     this.#failures = new client.Counter({
-      ...{ registers, name: `${prefix}pull_process_failures_total` },
+      registers,
+      name: `${prefix}pull_process_failures_total`,
       help: "Processes for pulls that ended before they were told to.",
     });
     this.#delay = new client.Histogram({
-      ...{ registers, name: `${prefix}event_loop_delay_seconds`, buckets: DELAY_BUCKETS },
+      registers,
+      name: `${prefix}event_loop_delay_seconds`,
+      buckets: DELAY_BUCKETS,
       help: "How long what is due waits for the daemon's thread, in seconds, by samples.",
     });
   }

@@ -1,7 +1,8 @@
 /** What the daemon's metrics are told of processes, by the kernel. */
 import { type Clock, systemClock } from "../base/clock.ts";
 import { finishInTurns } from "../base/turns.ts";
-import { allPids, countZombies, ownFigures, ownFiles } from "../linux/own_process.ts";
+import { ownFigures, ownFiles } from "../linux/own_process.ts";
+import { allPids, countZombies } from "../linux/process_census.ts";
 import type { ProcessProbes } from "../metrics/process_metrics.ts";
 
 /** A count of zombies holds for so long, and for so many times what it took: it looks at every process of the node. */

@@ -17,10 +17,6 @@ import {
   withRoots,
 } from "../unit/storage/store_fixture.ts";
 import { buildah, LIMITS, podman, podmanArgs, podmanDone, skopeoInto, storageName, tool } from "./storage_tools.ts";
-import { nativeCrc64 } from "../../src/linux/checksums.ts";
-
-// A library that opens inside a test counts as a leak.
-nativeCrc64();
 
 const NAME = "localhost/interop:1";
 const CONTENTS = [{ "etc/one": "1" }, { "etc/two": "2", "usr/share/x": "x" }];

@@ -19,10 +19,6 @@ import {
   tarOf,
 } from "../fakes/tar_builder.ts";
 import { treeSnapshot } from "../fakes/tree_snapshot.ts";
-import { nativeCrc64 } from "../../src/linux/checksums.ts";
-
-// A library that opens inside a test counts as a leak.
-nativeCrc64();
 
 openLibraries();
 

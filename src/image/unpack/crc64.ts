@@ -20,7 +20,6 @@ const HALVES = new Int32Array(WORD.buffer);
 export class Crc64 {
   #hi = -1;
   #lo = -1;
-  readonly #native = nativeCrc64();
 
   /** Starts anew. */
   reset(): void {
@@ -29,8 +28,9 @@ export class Crc64 {
   }
 
   update(bytes: Uint8Array<ArrayBuffer>): void {
-    if (this.#native === undefined || bytes.length < NATIVE_BYTES) this.#add(bytes);
-    else this.#addNative(bytes, this.#native);
+    const sum = bytes.length < NATIVE_BYTES ? undefined : nativeCrc64();
+    if (sum === undefined) this.#add(bytes);
+    else this.#addNative(bytes, sum);
   }
 
   /** The library, like zlib's sums, takes and gives the complement of what is kept here. */

@@ -4,10 +4,6 @@ import { Unpackers, UnpackThread } from "../../../src/image/pull/unpacker.ts";
 import { openLibraries } from "../../../src/linux/warm_up.ts";
 import { type LayerBench, layerBench } from "../../fakes/layer_bench.ts";
 import { tarOf } from "../../fakes/tar_builder.ts";
-import { nativeCrc64 } from "../../../src/linux/checksums.ts";
-
-// A library that opens inside a test counts as a leak.
-nativeCrc64();
 
 openLibraries();
 

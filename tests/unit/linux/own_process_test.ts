@@ -1,34 +1,10 @@
-import { deepEqual, equal, ok } from "node:assert/strict";
-import { allPids, countZombies, ownFigures, ownFiles } from "../../../src/linux/own_process.ts";
+import { equal, ok } from "node:assert/strict";
+import { ownFigures, ownFiles } from "../../../src/linux/own_process.ts";
 import { openLibraries } from "../../../src/linux/warm_up.ts";
 
 openLibraries();
 
 const NO_SUCH_PID = 2 ** 22 + 1;
-
-function zombies(pids: readonly number[]): { count: number; steps: number } {
-  const counting = countZombies(pids);
-  for (let steps = 0;; steps += 1) {
-    const step = counting.next();
-    if (step.done === true) return { count: step.value, steps };
-  }
-}
-
-Deno.test("countZombies() counts processes that nobody reaps, one a step, and no living or absent one", async () => {
-  // The shell becomes a program that knows nothing of the child that has ended.
-  const args = ["-c", "true & echo $!; exec cat"];
-  const parent = new Deno.Command("/bin/sh", { args, stdin: "piped", stdout: "piped" }).spawn();
-  const output = parent.stdout.getReader();
-  const child = Number(new TextDecoder().decode((await output.read()).value));
-  const state = async (): Promise<string> => /\) (\w) /.exec(await Deno.readTextFile(`/proc/${child}/stat`))?.[1] ?? "";
-  while (await state() !== "Z") await new Promise((resolve) => setTimeout(resolve, 1));
-  const pids = await allPids();
-  ok(pids.includes(child) && pids.includes(Deno.pid));
-  deepEqual(zombies([child, Deno.pid, parent.pid, NO_SUCH_PID]), { count: 1, steps: 4 });
-  await parent.stdin.close();
-  await output.cancel();
-  await parent.status;
-});
 
 Deno.test("ownFigures() gives CPU time and memory as the kernel has them, of a process that is there", async () => {
   const before = await ownFigures("self");

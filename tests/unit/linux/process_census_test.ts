@@ -1,6 +1,12 @@
 import { deepEqual, equal, ok as assert } from "node:assert/strict";
 import { openLibraries } from "../../../src/linux/warm_up.ts";
-import { countOpenFiles, openFilesLimit, type ProcessCensus } from "../../../src/linux/process_census.ts";
+import {
+  allPids,
+  countOpenFiles,
+  countZombies,
+  openFilesLimit,
+  type ProcessCensus,
+} from "../../../src/linux/process_census.ts";
 
 openLibraries();
 
@@ -44,4 +50,28 @@ Deno.test("openFilesLimit() is the soft limit of a process", async () => {
   await child.status;
   await output.cancel();
   equal(openFilesLimit(NO_SUCH_PID), undefined);
+});
+
+function zombies(pids: readonly number[]): { count: number; steps: number } {
+  const counting = countZombies(pids);
+  for (let steps = 0;; steps += 1) {
+    const step = counting.next();
+    if (step.done === true) return { count: step.value, steps };
+  }
+}
+
+Deno.test("countZombies() counts processes that nobody reaps, one a step, and no living or absent one", async () => {
+  // The shell becomes a program that knows nothing of the child that has ended.
+  const args = ["-c", "true & echo $!; exec cat"];
+  const parent = new Deno.Command("/bin/sh", { args, stdin: "piped", stdout: "piped" }).spawn();
+  const output = parent.stdout.getReader();
+  const child = Number(new TextDecoder().decode((await output.read()).value));
+  const state = async (): Promise<string> => /\) (\w) /.exec(await Deno.readTextFile(`/proc/${child}/stat`))?.[1] ?? "";
+  while (await state() !== "Z") await new Promise((resolve) => setTimeout(resolve, 1));
+  const pids = await allPids();
+  assert(pids.includes(child) && pids.includes(Deno.pid));
+  deepEqual(zombies([child, Deno.pid, parent.pid, NO_SUCH_PID]), { count: 1, steps: 4 });
+  await parent.stdin.close();
+  await output.cancel();
+  await parent.status;
 });

@@ -5,6 +5,7 @@ import { gzipSync } from "node:zlib";
 import { type Digest, type ImageId, parseDigest } from "../../../src/base/ids.ts";
 import { silentLogger } from "../../../src/base/logger.ts";
 import { runCommand } from "../../../src/linux/command.ts";
+import { nativeCrc64 } from "../../../src/linux/checksums.ts";
 import { unmount } from "../../../src/linux/mount.ts";
 import { isBelow, readMounts } from "../../../src/linux/mountinfo.ts";
 import { openLibraries } from "../../../src/linux/warm_up.ts";
@@ -12,6 +13,8 @@ import { Store } from "../../../src/storage/store.ts";
 import type { LayerCommit, StoreOptions } from "../../../src/storage/types.ts";
 
 openLibraries();
+// Neither may this one open inside a test: layers are unpacked here too.
+nativeCrc64();
 
 /** Roots of one store. */
 export interface Roots {
